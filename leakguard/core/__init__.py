@@ -1,0 +1,15 @@
+"""The pure core: values and functions, no clock, file, socket, thread, log or randomness.
+
+Data goes one way; a module imports only from rows below its own in this list read upwards.
+
+    units, instant, severity, errors, codec   bytes, seconds, moments, loudness, errors, JSON
+    sample                                    what was read of services, cgroups and the host
+    series, trend, forecast, assessment       facts: is it growing, when is a limit reached
+    policy                                    what the operator wants, as plain rules
+    state, inbox                              what is remembered; what comes in from outside
+    facts, propose, guards, decision          assess; "I would restart, because"; veto; one decision
+    events, alerts, tick                      what happened, who is told; the bench of one step
+    observe, flight, watch, judge, pace       the parts of a step, one question each
+    engine                                    step(state, inputs, rules): START HERE
+    status, plan                              what people may see; what the daemon is started with
+"""

@@ -1,0 +1,20 @@
+"""All facts on one service at one instant: the hinge between measurement and judgement."""
+
+from dataclasses import dataclass
+
+from leakguard.core.forecast import Forecast
+from leakguard.core.instant import Instant
+from leakguard.core.trend import Trend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What is known of a service now; nothing in here is a wish or a rule."""
+
+    at: Instant
+    trend: Trend
+    forecasts: tuple[Forecast, ...] = ()
+    nearest: Forecast | None = None
+    """The forecast whose limit comes first by time."""
+    effective_limit_bytes: int | None = None
+    """The smallest limit that counts: what a percentage in the configuration is a share of."""

@@ -1,0 +1,71 @@
+"""One decision per service with a sentence of reason, and the actions that carry it out."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from leakguard.core.guards import Veto
+from leakguard.core.instant import Instant
+from leakguard.core.policy import Trigger
+from leakguard.core.sample import Incarnation
+
+
+class Verb(StrEnum):
+    """What was decided."""
+
+    RESTART = "restart"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided for one service in one tick, when anything was proposed."""
+
+    service: str
+    at: Instant
+    verb: Verb
+    trigger: Trigger
+    reason: str
+    vetoes: tuple[Veto, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartService:
+    """Restart (or, when `incarnation` is None, start) one service.
+
+    `id` is unique over the life of a state file. The executor looks again before it acts: when
+    `incarnation` is not what runs now, it does nothing and says so.
+    """
+
+    TAGGED = True
+
+    id: str
+    service: str
+    incarnation: Incarnation | None
+    trigger: Trigger
+    reason: str
+    decided: Instant
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckHealth:
+    """Ask the health gate of a service that came back, until it passes or `within_s` is over."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    within_s: float
+
+
+Action = RestartService | CheckHealth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The engine's answer to a person's request: accepted, or refused by a named guard."""
+
+    request_id: str
+    accepted: bool
+    message: str
+    action_id: str = ""

@@ -1,0 +1,284 @@
+"""One tick: facts, judgement, consequences. Pure: everything it needs is an argument.
+
+Outcomes of earlier actions come first, then what people asked for, then the readings; what the
+readings show of a restart in flight is settled before they are observed. Every service that was
+read or asked about is then assessed, its triggers propose, its guards veto, and one decision
+comes out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from leakguard.core import facts, flight, judge, propose, watch
+from leakguard.core.alerts import Alert, AlertRules
+from leakguard.core.decision import Action, Decision, Reply
+from leakguard.core.events import Detail, Event, EventKind
+from leakguard.core.guards import grace_left_s, restarts_left
+from leakguard.core.inbox import (
+    Outcome,
+    PauseRequest,
+    Request,
+    RestartRequest,
+    ResumeRequest,
+    ScheduleDue,
+)
+from leakguard.core.instant import Instant, rfc3339
+from leakguard.core.observe import observe
+from leakguard.core.pace import pace
+from leakguard.core.policy import Proposal, ServiceRules
+from leakguard.core.sample import Absent, Reading, Sample, Snapshot
+from leakguard.core.severity import Severity
+from leakguard.core.state import Pause, ServiceRecord, State
+from leakguard.core.tick import Tick
+from leakguard.core.trend import Detector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something the shell saw that people should know of; the engine gives it id and alert."""
+
+    kind: str
+    service: str
+    severity: str
+    message: str
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that is new in one tick, in the order it is dealt with: outcomes, requests, readings."""
+
+    now: Instant
+    snapshot: Snapshot
+    outcomes: tuple[Outcome, ...] = ()
+    requests: tuple[Request, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    durable: bool = True
+    """Whether the last commit reached the disk."""
+    dropped: tuple[str, ...] = ()
+    """Services that are no longer guarded: their state is forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the configuration compiled to, for the engine.
+
+    `detectors` go by the name under `services`; the one under "" judges domains and host.
+    """
+
+    services: Mapping[str, ServiceRules]
+    detectors: Mapping[str, Detector]
+    alerts: AlertRules = field(default_factory=AlertRules)
+
+    def of(self, service: str) -> ServiceRules | None:
+        """Give the rules of a guarded service; `worker:2` follows those of `worker`."""
+        return self.services.get(service.partition(":")[0])
+
+    def detector_of(self, service: str) -> Detector | None:
+        """Give the detector of a guarded service."""
+        return self.detectors.get(service.partition(":")[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one tick gave. Committed as a whole before any action is carried out."""
+
+    at: Instant
+    state: State
+    samples: tuple[Sample, ...] = ()
+    records: tuple[ServiceRecord, ...] = ()
+    """Records that changed in this tick."""
+    decisions: tuple[Decision, ...] = ()
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    replies: tuple[Reply, ...] = ()
+    pace: Mapping[str, float] = field(default_factory=dict)
+    """Seconds until the next sample of each service that was read."""
+
+
+def step(state: State, inputs: Inputs, rules: Rules) -> Step:
+    """Take `state` over, deal with one tick's inputs, and give what follows from them."""
+    tick = Tick.of(state, inputs.now, rules.alerts, durable=inputs.durable)
+    for name in inputs.dropped:
+        tick.services.pop(name, None)
+    for notice in inputs.notices:
+        _note(tick, notice)
+    for outcome in inputs.outcomes:
+        flight.take_outcome(tick, outcome)
+    proposals = _requests(tick, inputs.requests, rules)
+    domains, around = watch.surroundings(state, inputs.snapshot, rules.detectors.get(""))
+    host_kills = watch.kills(tick, state, inputs.snapshot)
+    for reading in inputs.snapshot.readings:
+        _read(tick, reading, proposals, around, rules)
+    for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
+        flight.check_deadline(tick, name)
+        _expire_pause(tick, name)
+    for name, proposed in proposals.items():
+        service_rules = rules.of(name)
+        if service_rules is not None:
+            judge.judge(tick, name, proposed, service_rules)
+    _close_breakers(tick, inputs.snapshot.readings, rules)
+    tick.remind()
+    _set_pace(tick, inputs.snapshot.readings, rules)
+    records = [tick.services[n].record for n in sorted(tick.changed) if n in tick.services]
+    if "" in tick.changed:
+        records.append(tick.own)
+    after = State(
+        instance=state.instance,
+        serial=tick.serial,
+        services=tick.services,
+        domains=domains,
+        host_oom_kills=host_kills,
+        own=tick.own,
+    )
+    return Step(
+        at=inputs.now,
+        state=after,
+        samples=tuple(tick.samples),
+        records=tuple(records),
+        decisions=tuple(tick.decisions),
+        actions=tuple(tick.actions),
+        events=tuple(tick.events),
+        alerts=tuple(tick.alerts),
+        replies=tuple(tick.replies),
+        pace=tick.pace,
+    )
+
+
+def _set_pace(tick: Tick, readings: tuple[Reading, ...], rules: Rules) -> None:
+    for name in (reading.service for reading in readings):
+        found = rules.of(name)
+        if found is not None:
+            tick.pace[name] = pace(tick.service(name), found, tick.now)
+
+
+def _note(tick: Tick, notice: Notice) -> None:
+    tick.event(
+        EventKind(notice.kind),
+        notice.service,
+        Severity(notice.severity),
+        notice.message,
+        **notice.details,
+    )
+
+
+def _read(
+    tick: Tick,
+    reading: Reading,
+    proposals: dict[str, list[Proposal]],
+    around: facts.Surroundings,
+    rules: Rules,
+) -> None:
+    name, service_rules = reading.service, rules.of(reading.service)
+    if service_rules is None:
+        return
+    arrived = flight.take_reading(tick, reading, service_rules)
+    observe(tick, reading, service_rules, expected=arrived)
+    for cron in service_rules.policy.schedules:
+        if cron.cron not in tick.service(name).record.fired:
+            fired = {**tick.service(name).record.fired, cron.cron: tick.now.wall_s}
+            tick.amend(name, fired=fired)
+    proposed = proposals.setdefault(name, [])
+    match reading:
+        case Sample():
+            watch.assess(tick, name, around, service_rules, rules.detector_of(name))
+            if tick.service(name).record.flight is None:
+                proposed += _automatic(tick, name, service_rules)
+        case Absent() if tick.service(name).record.flight is None:
+            service = tick.service(name)
+            wanted = propose.by_absence(reading, service, service_rules)
+            if wanted is not None and judge.respawn_ready(tick, service, service_rules):
+                proposed.append(wanted)
+        case _:
+            pass
+
+
+def _automatic(tick: Tick, name: str, rules: ServiceRules) -> list[Proposal]:
+    service = tick.service(name)
+    grace = grace_left_s(service, rules, tick.now)
+    wanted = (
+        propose.by_threshold(service, rules, tick.now),
+        propose.by_forecast(service, rules, grace),
+        propose.by_max_age(service, rules),
+    )
+    return [p for p in wanted if p is not None]
+
+
+def _requests(tick: Tick, requests: tuple[Request, ...], rules: Rules) -> dict[str, list[Proposal]]:
+    proposals: dict[str, list[Proposal]] = {}
+    for request in requests:
+        match request:
+            case RestartRequest():
+                proposals.setdefault(request.service, []).append(propose.by_request(request))
+            case PauseRequest():
+                _pause(tick, request)
+            case ResumeRequest():
+                _resume(tick, request)
+            case ScheduleDue():
+                _scheduled(tick, request, rules, proposals)
+            case _:
+                assert_never(request)
+    return proposals
+
+
+def _scheduled(
+    tick: Tick, due: ScheduleDue, rules: Rules, proposals: dict[str, list[Proposal]]
+) -> None:
+    """Propose for every service of the entry; the moment is remembered whatever comes of it."""
+    for name in [n for n in tick.services if n.partition(":")[0] == due.service]:
+        service_rules = rules.of(name)
+        if service_rules is None:
+            continue
+        answer = propose.by_schedule(due, tick.service(name), service_rules, tick.now)
+        if answer is None:
+            continue
+        tick.amend(name, fired={**tick.service(name).record.fired, due.cron: due.due_wall_s})
+        if isinstance(answer, Proposal):
+            proposals.setdefault(name, []).append(answer)
+        else:
+            tick.event(EventKind.RESTART_SKIPPED, name, Severity.INFO, answer, trigger="schedule")
+
+
+def _pause(tick: Tick, request: PauseRequest) -> None:
+    until = tick.now.wall_s + request.for_s if request.for_s is not None else None
+    pause = Pause(by=request.by, reason=request.reason, until_wall_s=until)
+    tick.amend(request.service, pause=pause)
+    text = f"paused{f' by {request.by}' if request.by else ''}"
+    text += f" until {rfc3339(until)}" if until is not None else " until it is resumed"
+    text += f": {request.reason}" if request.reason else ""
+    tick.event(EventKind.SERVICE_PAUSED, request.service, Severity.INFO, text)
+    tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
+
+
+def _resume(tick: Tick, request: ResumeRequest) -> None:
+    """End a pause, and give the breaker its restarts back: a person has looked at it."""
+    tick.amend(request.service, pause=None, restarts=(), failures=0, retry_at=None)
+    text = f"resumed{f' by {request.by}' if request.by else ''}"
+    tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text)
+    tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
+
+
+def _expire_pause(tick: Tick, name: str) -> None:
+    pause = tick.service(name).record.pause
+    if pause is None or pause.until_wall_s is None or tick.now.wall_s < pause.until_wall_s:
+        return
+    tick.amend(name, pause=None)
+    tick.event(EventKind.SERVICE_RESUMED, name, Severity.INFO, "the pause is over")
+
+
+def _close_breakers(tick: Tick, readings: tuple[Reading, ...], rules: Rules) -> None:
+    touched = {r.service for r in readings} | {e.service for e in tick.events}
+    for name in sorted(touched - {""}):
+        service, service_rules = tick.services.get(name), rules.of(name)
+        if service is None or service_rules is None or not service.record.breaker_open:
+            continue
+        if restarts_left(service.record, service_rules, tick.now) > 0:
+            tick.amend(name, breaker_open=False)
+            tick.event(
+                EventKind.RESTART_LIMIT_CLEARED,
+                name,
+                Severity.INFO,
+                f"{name} may be restarted again",
+            )

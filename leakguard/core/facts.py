@@ -1,0 +1,159 @@
+"""From samples to an assessment: fit the series, list the limits, foresee when each is reached."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from leakguard.core.assessment import Assessment
+from leakguard.core.forecast import Forecast, LimitKind, Room, forecast, nearest
+from leakguard.core.instant import Instant
+from leakguard.core.policy import ServiceRules
+from leakguard.core.sample import DomainSample, HostSample, Sample
+from leakguard.core.state import ServiceState
+from leakguard.core.trend import Trend
+
+HOST = "host"
+"""Key of the host among the domains."""
+
+OWN_SHARE = 0.3
+"""A shared domain's forecast concerns a service that causes at least this share of its slope."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The domains of one tick and their own trends, shared by the services in them."""
+
+    host: HostSample | None = None
+    domains: Mapping[str, DomainSample] = field(default_factory=dict)
+    trends: Mapping[str, Trend] = field(default_factory=dict)
+
+
+def assess(
+    service: ServiceState, trend: Trend, around: Surroundings, rules: ServiceRules, now: Instant
+) -> Assessment:
+    """Join what is known of one service; `service.sample` must be set."""
+    sample = service.sample
+    if sample is None:
+        return Assessment(at=now, trend=trend)
+    effective = effective_limit(sample, around, rules)
+    forecasts = []
+    for room in rooms(sample, around, rules, effective):
+        shared = around.trends.get(_key_of(room, sample, around))
+        forecasts.append(_foresee(room, trend, shared))
+    return Assessment(
+        at=now,
+        trend=trend,
+        forecasts=tuple(forecasts),
+        nearest=nearest(forecasts),
+        effective_limit_bytes=effective,
+    )
+
+
+def effective_limit(sample: Sample, around: Surroundings, rules: ServiceRules) -> int | None:
+    """Give the smallest limit that counts for the service, in bytes; None when none is known."""
+    real = [around.domains[key].limit_bytes for key in sample.domains if key in around.domains]
+    if around.host is not None:
+        real.append(around.host.total_bytes)
+    if sample.address_limit_bytes is not None:
+        real.append(sample.address_limit_bytes)
+    base = min(real, default=None)
+    configured = rules.limit.resolve(base) if rules.limit is not None else None
+    if configured is not None:
+        real.append(configured)
+    return min(real, default=None)
+
+
+def rooms(
+    sample: Sample, around: Surroundings, rules: ServiceRules, effective: int | None
+) -> tuple[Room, ...]:
+    """List every limit above the service with what is left below it."""
+    found = [
+        Room(
+            kind=LimitKind.CGROUP,
+            path=domain.path,
+            limit_bytes=domain.limit_bytes,
+            headroom_bytes=domain.headroom_bytes,
+        )
+        for domain in (around.domains[key] for key in sample.domains if key in around.domains)
+    ]
+    configured = rules.limit.resolve(effective) if rules.limit is not None else None
+    if configured is not None:
+        found.append(
+            Room(
+                kind=LimitKind.CONFIGURED,
+                limit_bytes=configured,
+                headroom_bytes=configured - sample.value_bytes,
+            )
+        )
+    if sample.address_limit_bytes is not None and sample.address_space_bytes is not None:
+        found.append(
+            Room(
+                kind=LimitKind.RLIMIT,
+                limit_bytes=sample.address_limit_bytes,
+                headroom_bytes=sample.address_limit_bytes - sample.address_space_bytes,
+            )
+        )
+    if around.host is not None:
+        found.append(
+            Room(
+                kind=LimitKind.HOST,
+                limit_bytes=around.host.total_bytes,
+                headroom_bytes=around.host.headroom_bytes,
+            )
+        )
+    return tuple(found)
+
+
+def caused_by(service: Trend, forecasted: Forecast) -> bool:
+    """Whether the service drives a forecast: of a shared domain, by its share of the slope."""
+    own = service.slope_bytes_per_s
+    if own is None or own <= 0:
+        return False
+    if forecasted.room.kind in (LimitKind.CONFIGURED, LimitKind.RLIMIT):
+        return True
+    return own >= OWN_SHARE * (forecasted.slope_bytes_per_s or 0.0)
+
+
+def threshold_bytes(service: ServiceState, rules: ServiceRules) -> int | None:
+    """Give the threshold in bytes; None when there is none or its share of a limit is unknown."""
+    rule = rules.policy.threshold
+    if rule is None:
+        return None
+    limit = service.assessment.effective_limit_bytes if service.assessment else None
+    return rule.above.resolve(limit)
+
+
+def evidence(service: ServiceState) -> dict[str, str | int | float | None]:
+    """Give the numbers that an event about a service carries, in base units."""
+    sample, facts = service.sample, service.assessment
+    near = facts.nearest if facts is not None else None
+    times = near.quantiles() if near is not None else None
+    return {
+        "value_bytes": sample.value_bytes if sample else None,
+        "measure": sample.measure.value if sample else None,
+        "slope_bytes_per_s": facts.trend.slope_bytes_per_s if facts else None,
+        "verdict": facts.trend.verdict.value if facts else None,
+        "limit_kind": near.room.kind.value if near else None,
+        "limit_path": near.room.path or None if near else None,
+        "limit_bytes": near.room.limit_bytes if near else None,
+        "headroom_bytes": near.room.headroom_bytes if near else None,
+        "time_to_limit_p05_s": times.p05_s if times else None,
+        "time_to_limit_p50_s": times.p50_s if times else None,
+        "time_to_limit_p95_s": times.p95_s if times else None,
+    }
+
+
+def _key_of(room: Room, sample: Sample, around: Surroundings) -> str:
+    if room.kind is LimitKind.HOST:
+        return HOST
+    if room.kind is LimitKind.CGROUP:
+        for key in sample.domains:
+            if key in around.domains and around.domains[key].path == room.path:
+                return key
+    return ""
+
+
+def _foresee(room: Room, own: Trend, shared: Trend | None) -> Forecast:
+    """Foresee by the domain's own trend where it has one, else by the service's."""
+    if shared is not None and shared.slope_bytes_per_s is not None:
+        return forecast(room, shared)
+    return forecast(room, own)

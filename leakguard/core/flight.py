@@ -1,0 +1,164 @@
+"""A restart between its commit and its end: the next sample, not the driver, says how it went."""
+
+from dataclasses import replace
+
+from leakguard.core.decision import CheckHealth
+from leakguard.core.events import EventKind
+from leakguard.core.inbox import Outcome, OutcomeKind
+from leakguard.core.policy import ServiceRules
+from leakguard.core.sample import Absent, Reading, Sample, Unreadable
+from leakguard.core.severity import Severity
+from leakguard.core.state import Flight, FlightStage, ServiceState, Settling
+from leakguard.core.tick import Tick
+from leakguard.core.units import format_duration
+
+HEALTH_SUFFIX = "/health"
+HEALTH_SLACK_S = 5.0
+"""How long after its own deadline a health check without an answer counts as failed."""
+BACK_OFF_S = (5.0, 15.0, 60.0, 300.0)
+"""The breaker holds the next attempt back this long after one, two, … failures in a row."""
+SMOOTHING = 0.5
+
+
+def take_outcome(tick: Tick, outcome: Outcome) -> None:
+    """Note what came back of an action; outcomes of flights that are over are dropped."""
+    service = tick.services.get(outcome.service)
+    flight = service.record.flight if service is not None else None
+    if service is None or flight is None:
+        return
+    if outcome.action_id not in (flight.action_id, flight.action_id + HEALTH_SUFFIX):
+        return
+    match outcome.kind:
+        case OutcomeKind.DONE:
+            _set(tick, service, replace(flight, stop_s=outcome.stop_s))
+        case OutcomeKind.FAILED:
+            _set(tick, service, replace(flight, failed=outcome.message or "the driver failed"))
+        case OutcomeKind.STALE:
+            _end_stale(tick, service, flight, outcome.message)
+        case OutcomeKind.HEALTHY:
+            _succeed(tick, service, flight)
+        case OutcomeKind.UNHEALTHY:
+            _fail(tick, service, flight, f"it runs, but its health gate failed: {outcome.message}")
+
+
+def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
+    """See whether a reading ends the flight of its service, before the reading is observed.
+
+    Gives True when it shows the new incarnation that the flight was waiting for.
+    """
+    service = tick.service(reading.service)
+    flight = service.record.flight
+    if flight is None or flight.stage is not FlightStage.ACTING:
+        return False
+    match reading:
+        case Sample() if reading.incarnation != flight.old:
+            _arrive(tick, service, flight, rules)
+            return True
+        case Sample() | Absent() if flight.failed:
+            _fail(tick, service, flight, flight.failed)
+        case Sample() | Absent() | Unreadable():
+            pass
+    return False
+
+
+def check_deadline(tick: Tick, name: str) -> None:
+    """End a flight whose time is over; what was last seen decides what it is called."""
+    service = tick.service(name)
+    flight = service.record.flight
+    if flight is None or tick.now.since(flight.began) <= flight.deadline_s:
+        return
+    limit = format_duration(flight.deadline_s)
+    if flight.stage is FlightStage.HEALTH:
+        _fail(tick, service, flight, "its health gate gave no answer")
+    elif service.sample is not None and service.sample.incarnation == flight.old:
+        _end(tick, service, flight, "abandoned", failed=True)
+        tick.event(
+            EventKind.RESTART_ABANDONED,
+            name,
+            Severity.CRITICAL,
+            f"{name} still runs as {flight.old} after {limit}: {flight.failed or 'no answer'}",
+            action_id=flight.action_id,
+            trigger=flight.trigger.value,
+        )
+    else:
+        _fail(tick, service, flight, flight.failed or f"no new process within {limit}")
+
+
+def _arrive(tick: Tick, service: ServiceState, flight: Flight, rules: ServiceRules) -> None:
+    if rules.restart.health_within_s is None:
+        _succeed(tick, service, flight)
+        return
+    within = rules.restart.health_within_s
+    elapsed = tick.now.since(flight.began)
+    deadline = elapsed + within + HEALTH_SLACK_S
+    _set(tick, service, replace(flight, stage=FlightStage.HEALTH, deadline_s=deadline))
+    tick.actions.append(
+        CheckHealth(
+            id=flight.action_id + HEALTH_SUFFIX, service=service.record.name, within_s=within
+        )
+    )
+
+
+def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
+    name, took = service.record.name, tick.now.since(flight.began)
+    record = _end(tick, service, flight, "succeeded", failed=False).record
+    if flight.old is None:
+        tick.event(
+            EventKind.SERVICE_STARTED, name, Severity.INFO, f"{name} was started",
+            action_id=flight.action_id, trigger=flight.trigger.value, took_s=round(took, 3),
+        )  # fmt: skip
+        return
+    known = record.stop_start_s
+    smoothed = took if known is None else SMOOTHING * took + (1 - SMOOTHING) * known
+    settling = Settling(
+        since=tick.now, action_id=flight.action_id, before_bytes=flight.before_bytes, took_s=took
+    )
+    tick.amend(name, stop_start_s=max(smoothed, took), settling=settling)
+    tick.event(
+        EventKind.RESTART_SUCCEEDED, name, Severity.INFO,
+        f"{name} was restarted in {format_duration(took)}: {flight.reason}",
+        action_id=flight.action_id, trigger=flight.trigger.value, took_s=round(took, 3),
+        stop_s=flight.stop_s, before_bytes=flight.before_bytes,
+    )  # fmt: skip
+
+
+def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:
+    name = service.record.name
+    _end(tick, service, flight, "failed", failed=True)
+    tick.event(
+        EventKind.RESTART_FAILED, name, Severity.CRITICAL,
+        f"the restart of {name} failed: {why}",
+        action_id=flight.action_id, trigger=flight.trigger.value, why=why,
+    )  # fmt: skip
+
+
+def _end_stale(tick: Tick, service: ServiceState, flight: Flight, message: str) -> None:
+    name = service.record.name
+    _end(tick, service, flight, "skipped", failed=False)
+    tick.event(
+        EventKind.RESTART_SKIPPED, name, Severity.INFO,
+        f"{name} was not restarted: {message or 'it runs anew already'}",
+        action_id=flight.action_id, trigger=flight.trigger.value,
+    )  # fmt: skip
+
+
+def _end(
+    tick: Tick, service: ServiceState, flight: Flight, outcome: str, *, failed: bool
+) -> ServiceState:
+    record = service.record
+    counts = dict(record.restart_counts)
+    key = f"{flight.trigger.value}/{outcome}"
+    counts[key] = counts.get(key, 0) + 1
+    failures = record.failures + 1 if failed else 0
+    wait = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1] if failures else 0.0
+    return tick.amend(
+        record.name,
+        flight=None,
+        failures=failures,
+        retry_at=tick.now.plus(wait) if failures else None,
+        restart_counts=counts,
+    )
+
+
+def _set(tick: Tick, service: ServiceState, flight: Flight) -> None:
+    tick.amend(service.record.name, flight=flight)

@@ -1,0 +1,168 @@
+"""What may hold a restart back: one table of guard and trigger, one function per guard.
+
+The table is the rule. Grace waits for nothing that cannot wait: it never holds a hard threshold
+nor an exhaustion whose early edge lies inside it (a 12 MB/s leak fills 256 MiB in 20 s, again
+and again). The breaker counts every restart whatever its cause; when it is open the service is
+still watched and people are told. A person's `restart` acts in observe mode and in grace; pause
+and breaker refuse it unless it is forced, a restart in flight always does (a second act on the
+same incarnation would be a double restart).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from leakguard.core.instant import Instant, rfc3339
+from leakguard.core.policy import Mode, Proposal, ServiceRules, Trigger
+from leakguard.core.state import RestartRecord, ServiceRecord, ServiceState
+from leakguard.core.units import format_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Veto:
+    """A guard held a proposal back, and why."""
+
+    guard: str
+    reason: str
+
+
+class Guard(StrEnum):
+    """Every guard, in the order it is asked and named in a refusal."""
+
+    NO_DRIVER = "no_driver"
+    IN_FLIGHT = "in_flight"
+    PAUSED = "paused"
+    BREAKER = "breaker"
+    STORE = "store"
+    GRACE = "grace"
+    OBSERVE = "observe"
+
+
+_EVERY = frozenset(Trigger)
+_BY_ITSELF = _EVERY - {Trigger.MANUAL}
+_CAN_WAIT = frozenset({Trigger.SCHEDULE, Trigger.MAX_AGE, Trigger.FORECAST})
+
+HOLDS: Mapping[Guard, frozenset[Trigger]] = {
+    Guard.NO_DRIVER: _EVERY,
+    Guard.IN_FLIGHT: _EVERY,
+    Guard.PAUSED: _EVERY,
+    Guard.BREAKER: _EVERY,
+    Guard.STORE: _CAN_WAIT,
+    Guard.GRACE: _CAN_WAIT,
+    Guard.OBSERVE: _BY_ITSELF - {Trigger.RESPAWN},
+}
+"""Which triggers each guard may hold back; what is not listed passes."""
+
+KEPT_RESTARTS = 32
+"""Restarts remembered per service, for people; more when the breaker has to count more."""
+
+YIELDS_TO_FORCE = frozenset({Guard.PAUSED, Guard.BREAKER})
+"""Guards that a forced manual restart overrides."""
+
+
+def veto(
+    proposal: Proposal, service: ServiceState, rules: ServiceRules, now: Instant, *, durable: bool
+) -> tuple[Veto, ...]:
+    """Give every guard that holds `proposal` back, with its reason; empty when it may pass.
+
+    `durable` tells whether the last commit reached the disk.
+    """
+    vetoes = []
+    for guard, asks in _ASKED.items():
+        if proposal.trigger not in HOLDS[guard]:
+            continue
+        if proposal.forced and guard in YIELDS_TO_FORCE:
+            continue
+        reason = asks(service, rules, now) if guard is not Guard.STORE else _store(durable=durable)
+        if reason:
+            vetoes.append(Veto(guard=guard.value, reason=reason))
+    return tuple(vetoes)
+
+
+def recent_restarts(
+    record: ServiceRecord, rules: ServiceRules, now: Instant
+) -> tuple[RestartRecord, ...]:
+    """Give the restarts that still count for the breaker."""
+    return tuple(r for r in record.restarts if now.since(r.at) < rules.guards.per_s)
+
+
+def restarts_left(record: ServiceRecord, rules: ServiceRules, now: Instant) -> int:
+    """Count the restarts that the breaker still allows now."""
+    return max(0, rules.guards.max_restarts - len(recent_restarts(record, rules, now)))
+
+
+def remember(
+    record: ServiceRecord, reason: str, rules: ServiceRules, at: Instant
+) -> tuple[RestartRecord, ...]:
+    """Give the restarts to keep, with a new one: all that the breaker counts, and a few more."""
+    kept = max(KEPT_RESTARTS, rules.guards.max_restarts + 1)
+    return (*record.restarts, RestartRecord(at=at, reason=reason))[-kept:]
+
+
+def grace_left_s(service: ServiceState, rules: ServiceRules, now: Instant) -> float:
+    """Seconds of grace that a young incarnation still has."""
+    if service.sample is None:
+        return 0.0
+    age = service.sample.age_s + now.since(service.sample.at)
+    return max(0.0, rules.guards.grace_s - age)
+
+
+def _no_driver(_service: ServiceState, rules: ServiceRules, _now: Instant) -> str:
+    return "" if rules.restart.driver else "no driver is configured, so nothing can restart it"
+
+
+def _in_flight(service: ServiceState, _rules: ServiceRules, now: Instant) -> str:
+    flight = service.record.flight
+    if flight is None:
+        return ""
+    return f"a restart has been in flight for {format_duration(now.since(flight.began))}"
+
+
+def _paused(service: ServiceState, _rules: ServiceRules, _now: Instant) -> str:
+    pause = service.record.pause
+    if pause is None:
+        return ""
+    until = f" until {rfc3339(pause.until_wall_s)}" if pause.until_wall_s is not None else ""
+    by = f" by {pause.by}" if pause.by else ""
+    return f"paused{by}{until}" + (f": {pause.reason}" if pause.reason else "")
+
+
+def _breaker(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
+    record = service.record
+    recent = recent_restarts(record, rules, now)
+    if len(recent) >= rules.guards.max_restarts:
+        if not recent:
+            return "max_restarts is 0"
+        free = rules.guards.per_s - now.since(recent[-rules.guards.max_restarts].at)
+        return (
+            f"{len(recent)} restarts within {format_duration(rules.guards.per_s)}, "
+            f"the next one is allowed in {format_duration(free)}"
+        )
+    if record.retry_at is not None and now.since(record.retry_at) < 0:
+        wait = format_duration(-now.since(record.retry_at))
+        return f"the last {record.failures} attempts failed, next try in {wait}"
+    return ""
+
+
+def _store(*, durable: bool) -> str:
+    return "" if durable else "the state file cannot be written, so nothing that can wait is done"
+
+
+def _grace(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
+    left = grace_left_s(service, rules, now)
+    return f"started recently, {format_duration(left)} of grace left" if left > 0 else ""
+
+
+def _observe(_service: ServiceState, rules: ServiceRules, _now: Instant) -> str:
+    return "mode is observe: would have restarted" if rules.mode is Mode.OBSERVE else ""
+
+
+_ASKED: Mapping[Guard, Callable[[ServiceState, ServiceRules, Instant], str]] = {
+    Guard.NO_DRIVER: _no_driver,
+    Guard.IN_FLIGHT: _in_flight,
+    Guard.PAUSED: _paused,
+    Guard.BREAKER: _breaker,
+    Guard.STORE: lambda _service, _rules, _now: "",
+    Guard.GRACE: _grace,
+    Guard.OBSERVE: _observe,
+}

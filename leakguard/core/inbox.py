@@ -1,0 +1,83 @@
+"""What comes in from outside a tick: outcomes of actions, requests of people, due schedules."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class OutcomeKind(StrEnum):
+    """How an action ended, as far as the executor knows; success is judged by the next sample."""
+
+    DONE = "done"
+    """The driver carried out its part."""
+    FAILED = "failed"
+    """The driver could not; `message` says why."""
+    STALE = "stale"
+    """Nothing was done: another incarnation runs than the one that was meant."""
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came back of an action, through the inbox."""
+
+    TAGGED = True
+
+    action_id: str
+    service: str
+    kind: OutcomeKind
+    message: str = ""
+    permanent: bool = False
+    stop_s: float | None = None
+    """Seconds from the first signal to the end of the old incarnation, where the driver saw it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartRequest:
+    """A person asks for a restart. `force` overrides pause and breaker, never an act in flight."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    by: str = ""
+    reason: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRequest:
+    """A person takes a service out of automatic restarts, for `for_s` seconds or until resumed."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    by: str = ""
+    reason: str = ""
+    for_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequest:
+    """A person puts a service back under guard; also closes its breaker."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleDue:
+    """A cron moment has come. `due_wall_s` is the moment itself, not when it was noticed."""
+
+    TAGGED = True
+
+    service: str
+    cron: str
+    due_wall_s: float
+
+
+Request = RestartRequest | PauseRequest | ResumeRequest | ScheduleDue

@@ -1,0 +1,172 @@
+"""From proposals to one decision per service: guards veto, the first that passes is carried out."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from leakguard.core.decision import Decision, Reply, RestartService, Verb
+from leakguard.core.events import EventKind
+from leakguard.core.facts import evidence
+from leakguard.core.guards import Guard, Veto, recent_restarts, remember, restarts_left, veto
+from leakguard.core.policy import Proposal, ServiceRules, Trigger
+from leakguard.core.severity import Severity
+from leakguard.core.state import Flight, ServiceState
+from leakguard.core.tick import Tick
+
+RESPAWN_CEILING_S = 60.0
+"""A child that keeps ending is started again after 1, 2, 4 … seconds, at most this."""
+
+_ONE_SHOT = frozenset({Trigger.MANUAL, Trigger.SCHEDULE})
+"""Triggers that are proposed once, so each of their vetoes is news."""
+
+
+def judge(
+    tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRules
+) -> Decision | None:
+    """Decide for one service; None when nothing was proposed."""
+    ordered = sorted(proposals, key=lambda p: list(Trigger).index(p.trigger))
+    held: list[tuple[Proposal, Veto]] = []
+    chosen: Proposal | None = None
+    all_vetoes: list[Veto] = []
+    for proposal in ordered:
+        vetoes = veto(proposal, tick.service(name), rules, tick.now, durable=tick.durable)
+        if not vetoes and chosen is None:
+            chosen = proposal
+        elif vetoes:
+            held.append((proposal, vetoes[0]))
+            all_vetoes += vetoes
+    _report_vetoes(tick, name, held, rules, silent=chosen is not None)
+    for proposal in ordered:
+        if proposal.request_id and proposal is not chosen:
+            _refuse(tick, proposal, held)
+    if chosen is not None:
+        return _restart(tick, name, chosen, rules)
+    if not ordered:
+        return None
+    return _decide(tick, name, Verb.HOLD, ordered[0], tuple(all_vetoes))
+
+
+def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> Decision:
+    service = tick.service(name)
+    record, first = service.record, service.record.incarnation is None
+    old = service.sample.incarnation if service.sample is not None else record.incarnation
+    action_id = tick.next_id()
+    before = service.sample.value_bytes if service.sample is not None else None
+    flight = Flight(
+        action_id=action_id, trigger=proposal.trigger, reason=proposal.reason, began=tick.now,
+        deadline_s=rules.restart.deadline_s, old=old, before_bytes=before,
+        request_id=proposal.request_id,
+    )  # fmt: skip
+    restarts = record.restarts
+    if not first:
+        restarts = remember(record, proposal.trigger.value, rules, tick.now)
+    running = service.sample.incarnation if service.sample is not None else None
+    tick.amend(name, flight=flight, restarts=restarts, settling=None)
+    tick.actions.append(
+        RestartService(
+            id=action_id, service=name, incarnation=running, trigger=proposal.trigger,
+            reason=proposal.reason, decided=tick.now, deadline_s=rules.restart.deadline_s,
+        )
+    )  # fmt: skip
+    if proposal.request_id:
+        tick.replies.append(
+            Reply(
+                request_id=proposal.request_id, accepted=True, message=proposal.reason,
+                action_id=action_id,
+            )
+        )  # fmt: skip
+    decision = _decide(tick, name, Verb.RESTART, proposal)
+    tick.event(
+        EventKind.RESTART_DECIDED,
+        name,
+        Severity.INFO if first or proposal.trigger is Trigger.MANUAL else Severity.WARNING,
+        f"{'starting' if first else 'restarting'} {name}: {proposal.reason}",
+        action_id=action_id,
+        trigger=proposal.trigger.value,
+        restarts_left=restarts_left(tick.service(name).record, rules, tick.now),
+        **evidence(tick.service(name)),
+    )
+    return decision
+
+
+def respawn_ready(tick: Tick, service: ServiceState, rules: ServiceRules) -> bool:
+    """Whether a child that ended has waited long enough to be started again."""
+    if service.absent_since is None:
+        return True
+    recent = recent_restarts(service.record, rules, tick.now)
+    tries = sum(r.reason == Trigger.RESPAWN.value for r in recent)
+    wait = min(RESPAWN_CEILING_S, 2.0 ** (tries - 1)) if tries else 0.0
+    return tick.now.since(service.absent_since) >= wait
+
+
+def _decide(
+    tick: Tick, name: str, verb: Verb, proposal: Proposal, vetoes: tuple[Veto, ...] = ()
+) -> Decision:
+    reason = proposal.reason
+    if vetoes:
+        reason += f"; held back: {'; '.join(v.reason for v in vetoes)}"
+    decision = Decision(
+        service=name, at=tick.now, verb=verb, trigger=proposal.trigger, reason=reason, vetoes=vetoes
+    )
+    tick.decisions.append(decision)
+    service = tick.service(name)
+    said = f"{verb.value} ({proposal.trigger.value}): {reason}"
+    tick.put(replace(service, last_decision=said))
+    return decision
+
+
+def _report_vetoes(
+    tick: Tick,
+    name: str,
+    held: list[tuple[Proposal, Veto]],
+    rules: ServiceRules,
+    *,
+    silent: bool,
+) -> None:
+    """Report what is newly held back, once; what stands since an earlier tick is not news."""
+    known = tick.service(name).held
+    for proposal, first in held:
+        if silent or (_held_key(proposal, first) in known and proposal.trigger not in _ONE_SHOT):
+            continue
+        _report(tick, name, proposal, first, rules)
+    keys = frozenset(_held_key(proposal, first) for proposal, first in held)
+    tick.put(replace(tick.service(name), held=keys))
+
+
+def _held_key(proposal: Proposal, first: Veto) -> str:
+    return f"{proposal.trigger.value}/{first.guard}"
+
+
+def _report(tick: Tick, name: str, proposal: Proposal, first: Veto, rules: ServiceRules) -> None:
+    record = tick.service(name).record
+    counts = dict(record.veto_counts)
+    counts[first.guard] = counts.get(first.guard, 0) + 1
+    tick.amend(name, veto_counts=counts)
+    observed = first.guard == Guard.OBSERVE.value
+    tick.event(
+        EventKind.RESTART_VETOED,
+        name,
+        Severity.WARNING if observed else Severity.INFO,
+        f"{'would have restarted' if observed else 'did not restart'} {name}: "
+        f"{proposal.reason} ({first.reason})",
+        trigger=proposal.trigger.value,
+        guard=first.guard,
+        **evidence(tick.service(name)),
+    )
+    full = restarts_left(record, rules, tick.now) == 0
+    if first.guard == Guard.BREAKER.value and full and not record.breaker_open:
+        tick.amend(name, breaker_open=True)
+        tick.event(
+            EventKind.RESTART_LIMIT_HIT,
+            name,
+            Severity.CRITICAL,
+            f"{name} is only watched now: {first.reason}; it wants a restart because "
+            f"{proposal.reason}",
+            trigger=proposal.trigger.value,
+            **evidence(tick.service(name)),
+        )
+
+
+def _refuse(tick: Tick, proposal: Proposal, held: list[tuple[Proposal, Veto]]) -> None:
+    vetoed = [v for p, v in held if p is proposal]
+    message = f"{vetoed[0].guard}: {vetoed[0].reason}" if vetoed else "another restart goes first"
+    tick.replies.append(Reply(request_id=proposal.request_id, accepted=False, message=message))

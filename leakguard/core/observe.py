@@ -1,0 +1,202 @@
+"""What a reading changes: new incarnations, missing and unreadable services, the series itself."""
+
+import math
+from dataclasses import replace
+from typing import assert_never
+
+from leakguard.core.events import EventKind
+from leakguard.core.guards import remember
+from leakguard.core.policy import ServiceRules
+from leakguard.core.sample import Absent, Reading, Sample, Unreadable
+from leakguard.core.series import Series
+from leakguard.core.severity import Severity
+from leakguard.core.state import ServiceState
+from leakguard.core.tick import Tick
+from leakguard.core.units import format_bytes, format_duration
+
+UNREADABLE_AFTER = 3
+"""Readings in a row that must fail before people are told; one lost race is nothing."""
+
+RISE_HALF_LIFE_S = 60.0
+"""The fastest rise seen counts half after this long."""
+
+SETTLED_AFTER_S = 5.0
+"""A new incarnation this old shows what a restart gave back."""
+
+OTHERS = "others"
+"""Reason of a restart that leakguard did not cause."""
+
+
+def observe(
+    tick: Tick, reading: Reading, rules: ServiceRules, *, expected: bool = False
+) -> ServiceState:
+    """Take one reading into the state of its service.
+
+    `expected`: a new incarnation in it is the one that a restart of ours was waiting for.
+    """
+    match reading:
+        case Sample():
+            return _observe_sample(tick, reading, rules, expected=expected)
+        case Absent():
+            return _observe_absence(tick, reading, rules)
+        case Unreadable():
+            return _observe_failure(tick, reading)
+        case _:
+            assert_never(reading)
+
+
+def _observe_sample(
+    tick: Tick, sample: Sample, rules: ServiceRules, *, expected: bool
+) -> ServiceState:
+    service = tick.service(sample.service)
+    if service.record.incarnation != sample.incarnation:
+        if not expected and service.record.incarnation is not None:
+            _count_others(tick, service, sample, rules)
+        service = _new_incarnation(tick, sample)
+    if service.record.missing:
+        service = tick.amend(sample.service, missing=False, exit_code=None)
+        if service.record.flight is None:
+            tick.event(
+                EventKind.SERVICE_RETURNED,
+                sample.service,
+                Severity.INFO,
+                f"{sample.service} is running as {sample.incarnation}",
+                pid=sample.incarnation.pid,
+            )
+    if service.record.unreadable:
+        service = tick.amend(sample.service, unreadable=False)
+        tick.event(
+            EventKind.SERVICE_READABLE,
+            sample.service,
+            Severity.INFO,
+            f"the memory of {sample.service} can be read again",
+        )
+    tick.samples.append(sample)
+    service = tick.service(sample.service)
+    fastest = _fastest(service, sample)
+    service.series.append(sample.at.boot_s, sample.value_bytes)
+    service = tick.put(
+        replace(
+            service,
+            sample=sample,
+            fastest_bytes_per_s=fastest,
+            unreadable_count=0,
+            absent_since=None,
+        )
+    )
+    return _follow_up(tick, service, sample)
+
+
+def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: ServiceRules) -> None:
+    """Count a restart that none of ours explains: the breaker counts every one."""
+    counts = dict(service.record.restart_counts)
+    counts[f"{OTHERS}/succeeded"] = counts.get(f"{OTHERS}/succeeded", 0) + 1
+    restarts = remember(service.record, OTHERS, rules, tick.now)
+    tick.amend(sample.service, restarts=restarts, restart_counts=counts)
+    tick.event(
+        EventKind.RESTARTED_BY_OTHERS,
+        sample.service,
+        Severity.INFO,
+        f"{sample.service} runs anew as {sample.incarnation}; leakguard did not restart it",
+        pid=sample.incarnation.pid,
+    )
+
+
+def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
+    """Start a new series for a new incarnation."""
+    service = tick.service(sample.service)
+    record = replace(
+        service.record,
+        incarnation=sample.incarnation,
+        incarnation_since=tick.now.plus(-sample.age_s),
+    )
+    return tick.put(
+        replace(
+            service,
+            record=record,
+            series=Series(),
+            sample=None,
+            assessment=None,
+            fitted_boot_s=None,
+            fastest_bytes_per_s=0.0,
+            over_since=None,
+            held=frozenset(),
+            leak_streak=0,
+        )
+    )
+
+
+def _fastest(service: ServiceState, sample: Sample) -> float:
+    """Give the fastest recent rise; it decays, so that a burst does not cost CPU for ever."""
+    last = service.series.last()
+    if last is None:
+        return 0.0
+    elapsed = sample.at.boot_s - last[0]
+    if elapsed <= 0:
+        return service.fastest_bytes_per_s
+    decayed = service.fastest_bytes_per_s * math.exp2(-elapsed / RISE_HALF_LIFE_S)
+    return max(decayed, (sample.value_bytes - last[1]) / elapsed)
+
+
+def _follow_up(tick: Tick, service: ServiceState, sample: Sample) -> ServiceState:
+    """Say what the memory became, once the new incarnation has had time to start."""
+    settling = service.record.settling
+    if settling is None or service.record.flight is not None or sample.age_s < SETTLED_AFTER_S:
+        return service
+    before = settling.before_bytes
+    sizes = format_bytes(sample.value_bytes)
+    if before is not None:
+        sizes = f"{format_bytes(before)} → {sizes}"
+    tick.amend(sample.service, settling=None)
+    tick.event(
+        EventKind.MEMORY_RECOVERED,
+        sample.service,
+        Severity.INFO,
+        f"after the restart of {sample.service}: {sizes} ({sample.measure}), "
+        f"back after {format_duration(settling.took_s)}",
+        action_id=settling.action_id,
+        before_bytes=before,
+        after_bytes=sample.value_bytes,
+        measure=sample.measure.value,
+        took_s=round(settling.took_s, 3),
+    )
+    return tick.service(sample.service)
+
+
+def _observe_absence(tick: Tick, absent: Absent, rules: ServiceRules) -> ServiceState:
+    service = tick.service(absent.service)
+    record = service.record
+    since = service.absent_since or tick.now
+    service = tick.put(replace(service, sample=None, over_since=None, absent_since=since))
+    awaited = record.flight is not None or (rules.restart.starts and record.incarnation is None)
+    if record.missing or awaited:
+        return service
+    tick.amend(absent.service, missing=True, exit_code=absent.exit_code)
+    tick.event(
+        EventKind.SERVICE_MISSING,
+        absent.service,
+        Severity.WARNING,
+        absent.reason,
+        exit_code=absent.exit_code,
+        ambiguous=absent.ambiguous or None,
+    )
+    return tick.service(absent.service)
+
+
+def _observe_failure(tick: Tick, failed: Unreadable) -> ServiceState:
+    service = tick.service(failed.service)
+    count = service.unreadable_count + 1
+    service = tick.put(
+        replace(service, unreadable_count=count, sample_errors=service.sample_errors + 1)
+    )
+    if count < UNREADABLE_AFTER or service.record.unreadable:
+        return service
+    tick.amend(failed.service, unreadable=True)
+    tick.event(
+        EventKind.SERVICE_UNREADABLE,
+        failed.service,
+        Severity.WARNING,
+        f"the memory of {failed.service} cannot be read: {failed.reason}; "
+        "nothing is restarted because of that",
+    )
+    return tick.service(failed.service)

@@ -1,0 +1,56 @@
+"""How soon a service is sampled again: fast as a limit comes near, slow at rest."""
+
+from leakguard.core.facts import threshold_bytes
+from leakguard.core.instant import Instant
+from leakguard.core.policy import ServiceRules
+from leakguard.core.state import ServiceState
+
+ASSUMED_RISE_BYTES_PER_S = 4 * 1024**2
+"""A service at rest may begin to leak this fast; the pace must see it cross a limit in time."""
+STEPS_AHEAD = 3.0
+"""At least this many samples are taken before a limit can be reached."""
+QUIET_FLOOR_S = 0.25
+LIVELY_BYTES_PER_S = 1024**2
+YOUNG_S = 30.0
+YOUNG_PACE_S = 0.5
+WAITING_PACE_S = 0.25
+BEYOND_PACE_S = 1.0
+MISSING_FAST_S = 60.0
+MISSING_PACE_S = 1.0
+
+
+def pace(service: ServiceState, rules: ServiceRules, now: Instant) -> float:
+    """Seconds until the next sample of `service`, between its floor and its idle interval."""
+    idle, floor = rules.pacing.idle_s, rules.pacing.floor_s
+    if service.record.flight is not None:
+        return max(floor, min(idle, WAITING_PACE_S))
+    if service.sample is None:
+        return max(floor, min(idle, _missing_pace(service, now)))
+    rise = max(service.fastest_bytes_per_s, ASSUMED_RISE_BYTES_PER_S)
+    if service.fastest_bytes_per_s < LIVELY_BYTES_PER_S:
+        floor = max(floor, min(QUIET_FLOOR_S, idle))
+    wanted = min((_reach(d, rise) for d in _distances(service, rules)), default=idle)
+    if service.sample.age_s < YOUNG_S:
+        wanted = min(wanted, YOUNG_PACE_S)
+    return max(floor, min(idle, wanted))
+
+
+def _reach(distance: float, rise: float) -> float:
+    return distance / rise / STEPS_AHEAD if distance > 0 else BEYOND_PACE_S
+
+
+def _distances(service: ServiceState, rules: ServiceRules) -> list[float]:
+    """List what is left below the threshold and below every limit, in bytes."""
+    found: list[float] = []
+    above = threshold_bytes(service, rules)
+    if above is not None and service.sample is not None:
+        found.append(above - service.sample.value_bytes)
+    if service.assessment is not None:
+        found += [f.room.headroom_bytes for f in service.assessment.forecasts]
+    return found
+
+
+def _missing_pace(service: ServiceState, now: Instant) -> float:
+    if service.absent_since is None or now.since(service.absent_since) < MISSING_FAST_S:
+        return MISSING_PACE_S
+    return float("inf")

@@ -1,0 +1,145 @@
+"""What the operator wants: when a restart should be proposed, and the proposals themselves."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from leakguard.core.sample import Measure
+from leakguard.core.units import Amount
+
+
+class Mode(StrEnum):
+    """Whether decisions are carried out."""
+
+    OBSERVE = "observe"
+    ACT = "act"
+
+
+class CatchUp(StrEnum):
+    """What to do about a scheduled restart whose moment passed while nobody could act."""
+
+    RUN = "run"
+    SKIP = "skip"
+
+
+class Respawn(StrEnum):
+    """Whether a child that ended by itself is started again."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
+class Trigger(StrEnum):
+    """Why a restart is proposed, in order of precedence."""
+
+    MANUAL = "manual"
+    RESPAWN = "respawn"
+    THRESHOLD = "threshold"
+    EXHAUSTION = "exhaustion"
+    """A forecast whose early edge is so near that nothing but the breaker may hold it."""
+    FORECAST = "forecast"
+    SCHEDULE = "schedule"
+    MAX_AGE = "max_age"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdRule:
+    """Restart when the measure is above `above` for `for_s` seconds without a break."""
+
+    above: Amount
+    for_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastRule:
+    """Restart when P(limit reached within the lead) > `risk`.
+
+    `lead_s` None: twice the measured stop and start time, at most ten minutes.
+    """
+
+    risk: float = 0.05
+    lead_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRule:
+    """Restart at the times of a cron expression, unless the measure is below `skip_below`."""
+
+    cron: str
+    timezone: str = "UTC"
+    skip_below: Amount | None = None
+    catch_up: CatchUp = CatchUp.RUN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Everything that may propose a restart of one service."""
+
+    threshold: ThresholdRule | None = None
+    forecast: ForecastRule | None = field(default_factory=ForecastRule)
+    schedules: tuple[ScheduleRule, ...] = ()
+    max_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRules:
+    """What may hold a proposal back."""
+
+    grace_s: float = 300.0
+    """After a start, schedule, age and slow forecasts wait this long."""
+    max_restarts: int = 4
+    per_s: float = 6 * 3600.0
+    """The breaker opens at `max_restarts` restarts, whatever their cause, within `per_s`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing:
+    """How often a service is sampled: `idle_s` apart at rest, down to `floor_s` near a limit."""
+
+    idle_s: float = 10.0
+    floor_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartRules:
+    """How a restart of this service goes; what the engine must know of its driver.
+
+    `driver` is its name, for messages ("" = nobody can restart it: observe only). `deadline_s`:
+    a new incarnation must be sampled within this. `health_within_s`: None without a health gate.
+    `starts`: leakguard itself starts the service (`child`), also after it ended.
+    """
+
+    driver: str = ""
+    deadline_s: float = 60.0
+    health_within_s: float | None = None
+    starts: bool = False
+    respawn: Respawn = Respawn.ALWAYS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRules:
+    """What the configuration says about one service, compiled to plain values.
+
+    `limit`: one more limit on the measure, never a replacement of the real ones.
+    """
+
+    name: str
+    mode: Mode = Mode.OBSERVE
+    measure: Measure = Measure.AUTO
+    limit: Amount | None = None
+    policy: Policy = field(default_factory=Policy)
+    guards: GuardRules = field(default_factory=GuardRules)
+    pacing: Pacing = field(default_factory=Pacing)
+    restart: RestartRules = field(default_factory=RestartRules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """'I would restart, because …': one per trigger that holds; guards may veto it."""
+
+    trigger: Trigger
+    reason: str
+    early_edge_s: float | None = None
+    """For forecasts: seconds until the early edge (p05) of the time to limit."""
+    request_id: str = ""
+    forced: bool = False

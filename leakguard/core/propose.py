@@ -1,0 +1,173 @@
+"""The triggers: each looks at the facts and may say 'I would restart, because …'."""
+
+from leakguard.core.facts import caused_by, threshold_bytes
+from leakguard.core.forecast import Forecast, LimitKind
+from leakguard.core.inbox import RestartRequest, ScheduleDue
+from leakguard.core.instant import Instant, rfc3339
+from leakguard.core.policy import CatchUp, Proposal, Respawn, ServiceRules, Trigger
+from leakguard.core.sample import Absent
+from leakguard.core.state import ServiceState
+from leakguard.core.trend import Verdict
+from leakguard.core.units import format_bytes, format_duration, format_rate
+
+LEAD_UNMEASURED_S = 10.0
+LEAD_FLOOR_S = 2.0
+LEAD_CEILING_S = 600.0
+SAMPLES_AHEAD = 2.0
+"""The lead grows by this many sampling intervals: a forecast is only as fresh as its sample."""
+LATE_S = 90.0
+"""A scheduled moment noticed later than this was missed, and `catch_up` decides."""
+CLOCK_WAS_SET_BACK_S = 7200.0
+"""A remembered moment further in the future than this is not believed."""
+
+
+def lead_s(service: ServiceState, rules: ServiceRules) -> float:
+    """Give how early a forecast must act: as configured, or twice the measured restart time."""
+    rule = rules.policy.forecast
+    if rule is not None and rule.lead_s is not None:
+        return rule.lead_s
+    measured = service.record.stop_start_s
+    if measured is None:
+        return LEAD_UNMEASURED_S
+    return min(LEAD_CEILING_S, max(LEAD_FLOOR_S, 2 * measured))
+
+
+def by_threshold(service: ServiceState, rules: ServiceRules, now: Instant) -> Proposal | None:
+    """Propose when the measure has been above the threshold for long enough."""
+    rule, sample = rules.policy.threshold, service.sample
+    above = threshold_bytes(service, rules)
+    if rule is None or sample is None or above is None or service.over_since is None:
+        return None
+    lasted = now.since(service.over_since)
+    if lasted < rule.for_s:
+        return None
+    since = f" for {format_duration(lasted)}" if rule.for_s else ""
+    return Proposal(
+        trigger=Trigger.THRESHOLD,
+        reason=(
+            f"{sample.measure} {format_bytes(sample.value_bytes)} is above "
+            f"{format_bytes(above)}{since}"
+        ),
+    )
+
+
+def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -> Proposal | None:
+    """Propose when a limit is reached within the lead with more than the accepted risk.
+
+    It is `EXHAUSTION` when the early edge lies inside what is left of the grace, or when the
+    series is too young for a verdict but its slope says that the end is that near.
+    """
+    rule, facts = rules.policy.forecast, service.assessment
+    if rule is None or facts is None:
+        return None
+    lead = lead_s(service, rules) + SAMPLES_AHEAD * _interval_s(service)
+    for foreseen in sorted(facts.forecasts, key=lambda f: f.early_edge_s() or 0.0):
+        risk = foreseen.probability_within(lead)
+        if risk <= rule.risk or not caused_by(facts.trend, foreseen):
+            continue
+        edge = foreseen.early_edge_s() or 0.0
+        near = edge <= max(grace_left, LEAD_FLOOR_S)
+        if facts.trend.verdict is not Verdict.LEAKING and not near:
+            continue
+        return Proposal(
+            trigger=Trigger.EXHAUSTION if near else Trigger.FORECAST,
+            reason=_forecast_reason(foreseen, risk, lead),
+            early_edge_s=edge,
+        )
+    return None
+
+
+def by_max_age(service: ServiceState, rules: ServiceRules) -> Proposal | None:
+    """Propose when the incarnation is older than `max_age`, whoever started it."""
+    limit, sample = rules.policy.max_age_s, service.sample
+    if limit is None or sample is None or sample.age_s < limit:
+        return None
+    return Proposal(
+        trigger=Trigger.MAX_AGE,
+        reason=f"has run for {format_duration(sample.age_s)}, max_age is {format_duration(limit)}",
+    )
+
+
+def by_request(request: RestartRequest) -> Proposal:
+    """Propose what a person asked for."""
+    who = f" by {request.by}" if request.by else ""
+    why = f": {request.reason}" if request.reason else ""
+    return Proposal(
+        trigger=Trigger.MANUAL,
+        reason=f"asked for{who}{why}",
+        request_id=request.id,
+        forced=request.force,
+    )
+
+
+def by_schedule(
+    due: ScheduleDue, service: ServiceState, rules: ServiceRules, now: Instant
+) -> Proposal | str | None:
+    """Propose at a cron moment; a text says why it is skipped; None: it was dealt with before."""
+    rule = next((r for r in rules.policy.schedules if r.cron == due.cron), None)
+    fired = service.record.fired.get(due.cron)
+    believed = fired is not None and fired - now.wall_s <= CLOCK_WAS_SET_BACK_S
+    if rule is None or (believed and fired is not None and due.due_wall_s <= fired):
+        return None
+    moment = rfc3339(due.due_wall_s)
+    if service.sample is None or service.record.missing:
+        return f"scheduled for {moment}, but it does not run"
+    late = now.wall_s - due.due_wall_s
+    if late > LATE_S and rule.catch_up is CatchUp.SKIP:
+        return f"scheduled for {moment}, noticed {format_duration(late)} late: catch_up is skip"
+    if late > LATE_S and service.sample.age_s + now.since(service.sample.at) < late:
+        return f"scheduled for {moment}, but it has been started anew since"
+    below = _below(service, rules, due.cron)
+    if below:
+        return f"scheduled for {moment}, but {below}"
+    return Proposal(
+        trigger=Trigger.SCHEDULE, reason=f"scheduled for {moment} ({rule.cron}, {rule.timezone})"
+    )
+
+
+def by_absence(absent: Absent, service: ServiceState, rules: ServiceRules) -> Proposal | None:
+    """Propose to start what leakguard itself starts and what does not run."""
+    if not rules.restart.starts or absent.ambiguous:
+        return None
+    if service.record.incarnation is None:
+        return Proposal(trigger=Trigger.RESPAWN, reason="it does not run yet")
+    ended = f"it ended with code {absent.exit_code}" if absent.exit_code is not None else "it ended"
+    match rules.restart.respawn:
+        case Respawn.NEVER:
+            return None
+        case Respawn.ON_FAILURE if absent.exit_code == 0:
+            return None
+        case _:
+            return Proposal(trigger=Trigger.RESPAWN, reason=ended)
+
+
+def _interval_s(service: ServiceState) -> float:
+    times = service.series.recent.times
+    return times[-1] - times[-2] if len(times) > 1 else 0.0
+
+
+def _below(service: ServiceState, rules: ServiceRules, cron: str) -> str:
+    rule = next(r for r in rules.policy.schedules if r.cron == cron)
+    if rule.skip_below is None or service.sample is None:
+        return ""
+    if service.record.unreadable:
+        return "its memory cannot be read, and skip_below needs it"
+    limit = service.assessment.effective_limit_bytes if service.assessment else None
+    floor = rule.skip_below.resolve(limit)
+    if floor is None or service.sample.value_bytes >= floor:
+        return ""
+    value = format_bytes(service.sample.value_bytes)
+    return f"{service.sample.measure} {value} is below {format_bytes(floor)}"
+
+
+def _forecast_reason(foreseen: Forecast, risk: float, lead: float) -> str:
+    room, slope = foreseen.room, foreseen.slope_bytes_per_s or 0.0
+    name = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"{room.kind} limit"
+    times = foreseen.quantiles()
+    span = "now"
+    if times is not None and times.p05_s is not None and times.p95_s is not None:
+        span = f"in {format_duration(times.p05_s)} to {format_duration(times.p95_s)}"
+    return (
+        f"{name} ({format_bytes(room.limit_bytes)}) is full {span} at {format_rate(slope)}; "
+        f"P(within {format_duration(lead)}) = {100 * risk:.0f}%"
+    )

@@ -1,0 +1,178 @@
+"""What was measured: one Sample per service, one HostSample, the limited cgroups above them.
+
+A reading is a `Sample`, or the honest statement that there is none: `Absent` (no process there)
+or `Unreadable` (something is there, but its memory could not be read: unknown, never zero).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from leakguard.core.instant import Instant
+
+
+class Measure(StrEnum):
+    """Which number stands for the memory of a service; always named beside the number."""
+
+    AUTO = "auto"
+    """Anonymous + shmem + swap of the tree or cgroup: what a restart gives back."""
+    RSS = "rss"
+    """Sum of resident set sizes, shared pages counted once per process."""
+    PSS = "pss"
+    """Proportional set size: shared pages divided among those who map them. Dear to read."""
+    USS = "uss"
+    """Unique set size: pages nobody else maps. Dear to read."""
+    CGROUP = "cgroup"
+    """What the cgroup charges, less reclaimable file pages."""
+
+
+class Scope(StrEnum):
+    """What belongs to a located service."""
+
+    PROCESS = "process"
+    TREE = "tree"
+    CGROUP = "cgroup"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incarnation:
+    """*This* run of a service: a pid alone may be used again, pid and start time may not.
+
+    `start_ticks` is field 22 of /proc/PID/stat, in clock ticks since boot. `token` is set where a
+    manager has its own identity for a run (a container id); then it alone decides.
+    """
+
+    boot_id: str
+    pid: int
+    start_ticks: int
+    token: str = ""
+
+    def __str__(self) -> str:
+        """Name the run for a person."""
+        return self.token[:12] or f"pid {self.pid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where a service runs now, as a target found it."""
+
+    root: Incarnation
+    scope: Scope = Scope.TREE
+    cgroup_path: str = ""
+    """Directory of the service's own cgroup, set when `scope` is CGROUP."""
+    name: str = ""
+    """Short name of the root process, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The memory of one service at one instant. Sizes in bytes; None means not known."""
+
+    TAGGED = True
+
+    service: str
+    at: Instant
+    incarnation: Incarnation
+    measure: Measure
+    value_bytes: int
+    """The configured measure: what thresholds test and trends are fitted on."""
+    rss_bytes: int
+    anon_bytes: int | None = None
+    file_bytes: int | None = None
+    shmem_bytes: int | None = None
+    swap_bytes: int | None = None
+    processes: int = 1
+    age_s: float = 0.0
+    """Seconds since the incarnation's root process started."""
+    domains: tuple[str, ...] = ()
+    """Keys into `Snapshot.domains`: the limited cgroups that hold the service, nearest first."""
+    address_space_bytes: int | None = None
+    address_limit_bytes: int | None = None
+    """RLIMIT_AS of the root process, None when unlimited or not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """No process of the service was found."""
+
+    TAGGED = True
+
+    service: str
+    at: Instant
+    reason: str
+    ambiguous: bool = False
+    """True when unrelated processes matched: something is there, but which one is not known."""
+    exit_code: int | None = None
+    """How a child of ours ended (128+n for signal n), None when it is not our child."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """The service runs, but its memory could not be read."""
+
+    TAGGED = True
+
+    service: str
+    at: Instant
+    reason: str
+
+
+Reading = Sample | Absent | Unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainSample:
+    """One memory cgroup with a limit, at one instant. Sizes in bytes."""
+
+    path: str
+    """The cgroup's path as /proc/PID/cgroup names it; with `version` it is the domain's key."""
+    version: int
+    """1 or 2."""
+    limit_bytes: int
+    usage_bytes: int
+    reclaimable_bytes: int = 0
+    """Active and inactive file pages: the kernel drops them before it kills."""
+    swap_room_bytes: int = 0
+    """What may still go to swap under this group's limits."""
+    limit_hits: int | None = None
+    """`failcnt` (v1) or `max` of memory.events (v2)."""
+    oom_kills: int | None = None
+
+    @property
+    def used_bytes(self) -> int:
+        """What cannot be dropped: usage less reclaimable file pages."""
+        return max(0, self.usage_bytes - self.reclaimable_bytes)
+
+    @property
+    def headroom_bytes(self) -> int:
+        """How much the group can still grow before the kernel kills in it."""
+        return self.limit_bytes - self.used_bytes + self.swap_room_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSample:
+    """The machine's memory at one instant. Sizes in bytes."""
+
+    total_bytes: int
+    available_bytes: int
+    swap_total_bytes: int = 0
+    swap_free_bytes: int = 0
+    psi_some_avg10: float | None = None
+    psi_full_avg10: float | None = None
+    oom_kills: int | None = None
+    """`oom_kill` of /proc/vmstat since boot, None before Linux 4.13."""
+
+    @property
+    def headroom_bytes(self) -> int:
+        """What can still be allocated: MemAvailable and free swap."""
+        return self.available_bytes + self.swap_free_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything read in one tick; services that were not due are simply not in it."""
+
+    at: Instant
+    readings: tuple[Reading, ...] = ()
+    domains: Mapping[str, DomainSample] = field(default_factory=dict)
+    host: HostSample | None = None

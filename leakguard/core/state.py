@@ -1,0 +1,171 @@
+"""What the engine remembers between ticks: a durable record per service, and its live series."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from leakguard.core.assessment import Assessment
+from leakguard.core.instant import Instant
+from leakguard.core.policy import Trigger
+from leakguard.core.sample import Incarnation, Sample
+from leakguard.core.series import Series
+from leakguard.core.severity import Severity
+from leakguard.core.trend import UNKNOWN, Trend
+
+
+class Phase(StrEnum):
+    """Where a service stands, in one word."""
+
+    STARTING = "starting"
+    """No reading yet."""
+    WATCHING = "watching"
+    RESTARTING = "restarting"
+    GRACE = "grace"
+    """Young: only threshold and near exhaustion act."""
+    BREAKER_OPEN = "breaker_open"
+    """Too many restarts: watched and alerted, not restarted."""
+    PAUSED = "paused"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartRecord:
+    """One restart, whoever caused it. `reason` is a Trigger's value, or `others`."""
+
+    at: Instant
+    reason: str
+
+
+class FlightStage(StrEnum):
+    """How far a restart in flight has come."""
+
+    ACTING = "acting"
+    """The driver is at work, or a new incarnation is awaited."""
+    HEALTH = "health"
+    """The new incarnation is there; its health gate is being asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """A restart that was committed and has no end yet; at most one per service."""
+
+    action_id: str
+    trigger: Trigger
+    reason: str
+    began: Instant
+    deadline_s: float
+    old: Incarnation | None
+    stage: FlightStage = FlightStage.ACTING
+    before_bytes: int | None = None
+    stop_s: float | None = None
+    request_id: str = ""
+    failed: str = ""
+    """What the driver said when it could not; the next reading decides what came of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A person took the service out of automatic restarts. `until_wall_s` None: until resumed."""
+
+    by: str
+    reason: str
+    until_wall_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A problem people were told of and that still stands; its alerts share one dedup key."""
+
+    since_wall_s: float
+    told_wall_s: float
+    severity: Severity
+    kind: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """A finished restart whose new size is not yet told: `812 MiB -> 96 MiB`."""
+
+    since: Instant
+    action_id: str
+    before_bytes: int | None
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecord:
+    """What must survive the daemon: written to the store in the tick that changed it."""
+
+    name: str
+    incarnation: Incarnation | None = None
+    incarnation_since: Instant | None = None
+    restarts: tuple[RestartRecord, ...] = ()
+    flight: Flight | None = None
+    pause: Pause | None = None
+    breaker_open: bool = False
+    failures: int = 0
+    """Failed attempts in a row; the breaker spaces the next ones out."""
+    retry_at: Instant | None = None
+    stop_start_s: float | None = None
+    """Measured time from decision to the first sample of the new incarnation, smoothed."""
+    fired: Mapping[str, float] = field(default_factory=dict)
+    """Last moment (wall clock) of each cron expression that was dealt with."""
+    problems: Mapping[str, Problem] = field(default_factory=dict)
+    missing: bool = False
+    unreadable: bool = False
+    settling: Settling | None = None
+    """The last restart of ours, until the follow-up said what the memory became."""
+    exit_code: int | None = None
+    restart_counts: Mapping[str, int] = field(default_factory=dict)
+    """`reason/outcome` → number of restarts since the state began."""
+    veto_counts: Mapping[str, int] = field(default_factory=dict)
+    """Guard → number of proposals it newly held back."""
+    oom_kills: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceState:
+    """Record, series and the latest facts of one service. The series is owned and mutable."""
+
+    record: ServiceRecord
+    series: Series
+    sample: Sample | None = None
+    assessment: Assessment | None = None
+    fitted_boot_s: float | None = None
+    fastest_bytes_per_s: float = 0.0
+    """Fastest recent rise between two samples, decaying; sets the pace."""
+    over_since: Instant | None = None
+    held: frozenset[str] = frozenset()
+    """Vetoes already told: `trigger/guard`."""
+    last_decision: str = ""
+    unreadable_count: int = 0
+    sample_errors: int = 0
+    suspected: frozenset[str] = frozenset()
+    """What people were told of this incarnation: `leak`, `exhaustion`."""
+    leak_streak: int = 0
+    absent_since: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainState:
+    """Series of what a limited cgroup (or the host) holds and cannot drop."""
+
+    series: Series
+    fitted_boot_s: float | None = None
+    trend: Trend = UNKNOWN
+    oom_kills: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Everything `step` knows of the past. `instance` and `serial` make every id unique."""
+
+    instance: str
+    serial: int = 0
+    services: Mapping[str, ServiceState] = field(default_factory=dict)
+    domains: Mapping[str, DomainState] = field(default_factory=dict)
+    host_oom_kills: int | None = None
+    own: ServiceRecord = field(default_factory=lambda: ServiceRecord(name=""))
+    """The daemon's own record: problems that belong to no service."""

@@ -1,0 +1,223 @@
+"""What the page, the metrics and the commands may see: a frozen view of state and rules."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from leakguard.core.assessment import Assessment
+from leakguard.core.engine import Rules
+from leakguard.core.facts import threshold_bytes
+from leakguard.core.forecast import Forecast, TimeToLimit
+from leakguard.core.guards import grace_left_s, restarts_left
+from leakguard.core.instant import Instant, rfc3339
+from leakguard.core.policy import ServiceRules
+from leakguard.core.sample import Sample
+from leakguard.core.state import Phase, ServiceRecord, ServiceState, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatus:
+    """One limit of a service. `time_to_limit` is None when nothing is foreseen."""
+
+    kind: str
+    path: str
+    limit_bytes: int
+    headroom_bytes: int
+    time_to_limit: TimeToLimit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartStatus:
+    """One recent restart, whoever caused it."""
+
+    at: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """One service, ready to print. Sizes in bytes, durations in seconds, times in RFC 3339."""
+
+    name: str
+    mode: str
+    phase: str
+    measure: str
+    driver: str
+    value_bytes: int | None = None
+    rss_bytes: int | None = None
+    anon_bytes: int | None = None
+    file_bytes: int | None = None
+    shmem_bytes: int | None = None
+    swap_bytes: int | None = None
+    processes: int | None = None
+    pid: int | None = None
+    age_s: float | None = None
+    sampled_at: str | None = None
+    verdict: str = "unknown"
+    verdict_reason: str = ""
+    slope_bytes_per_s: float | None = None
+    effective_limit_bytes: int | None = None
+    nearest: LimitStatus | None = None
+    limits: tuple[LimitStatus, ...] = ()
+    threshold_bytes: int | None = None
+    next_schedule: str | None = None
+    """When the next scheduled restart is due."""
+    last_decision: str = ""
+    """The last decision and its reason, in one sentence."""
+    restarts: tuple[RestartStatus, ...] = ()
+    restarts_left: int = 0
+    """How many restarts the breaker still allows now."""
+    breaker_open: bool = False
+    paused: str = ""
+    """Who paused it, why and until when; empty when it is not paused."""
+    in_flight: str = ""
+    """Action id of a restart in flight."""
+    cannot_act: tuple[str, ...] = ()
+    """What the rehearsal of the driver found, each with its fix."""
+    restart_counts: Mapping[str, int] = field(default_factory=dict)
+    veto_counts: Mapping[str, int] = field(default_factory=dict)
+    sample_errors: int = 0
+    oom_kills: int = 0
+    next_sample_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceExtras:
+    """What the shell knows of a service and the engine does not."""
+
+    next_schedule: str | None = None
+    cannot_act: tuple[str, ...] = ()
+    next_sample_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The whole daemon at one instant."""
+
+    host: str
+    version: str
+    pid: int
+    at: str
+    started_at: str
+    ready: bool
+    not_ready_because: str = ""
+    services: tuple[ServiceStatus, ...] = ()
+    store: str = "ok"
+    """`ok`, or what is wrong with the state file."""
+    config_ok: bool = True
+    host_total_bytes: int | None = None
+    host_available_bytes: int | None = None
+    host_swap_free_bytes: int | None = None
+    psi_some_avg10: float | None = None
+    deliveries: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Channel → result (`ok`, `failed`, `gave_up`, `pending`) → number."""
+
+
+def project(
+    state: State, rules: Rules, now: Instant, extras: Mapping[str, ServiceExtras]
+) -> tuple[ServiceStatus, ...]:
+    """Give every guarded service as people may see it; `extras` is what only the shell knows."""
+    shown = []
+    for name in sorted(state.services):
+        service_rules = rules.of(name)
+        if service_rules is not None:
+            extra = extras.get(name, ServiceExtras())
+            shown.append(_project_one(state.services[name], service_rules, now, extra))
+    return tuple(shown)
+
+
+def phase_of(service: ServiceState, rules: ServiceRules, now: Instant) -> Phase:
+    """Give where a service stands, in one word; what matters most to a person wins."""
+    record = service.record
+    if record.flight is not None:
+        return Phase.RESTARTING
+    if record.pause is not None:
+        return Phase.PAUSED
+    if record.missing:
+        return Phase.MISSING
+    if record.unreadable:
+        return Phase.UNREADABLE
+    if record.breaker_open:
+        return Phase.BREAKER_OPEN
+    if service.sample is None:
+        return Phase.STARTING
+    return Phase.GRACE if grace_left_s(service, rules, now) > 0 else Phase.WATCHING
+
+
+def _project_one(
+    service: ServiceState, rules: ServiceRules, now: Instant, extra: ServiceExtras
+) -> ServiceStatus:
+    record, sample, facts = service.record, service.sample, service.assessment
+    base = ServiceStatus(
+        name=record.name,
+        mode=rules.mode.value,
+        phase=phase_of(service, rules, now).value,
+        measure=rules.measure.value,
+        driver=rules.restart.driver,
+        threshold_bytes=threshold_bytes(service, rules),
+        next_schedule=extra.next_schedule,
+        last_decision=service.last_decision,
+        restarts=tuple(
+            RestartStatus(at=r.at.rfc3339(), reason=r.reason) for r in record.restarts[-10:]
+        ),
+        restarts_left=restarts_left(record, rules, now),
+        breaker_open=record.breaker_open,
+        paused=_pause_text(record),
+        in_flight=record.flight.action_id if record.flight is not None else "",
+        cannot_act=extra.cannot_act,
+        restart_counts=record.restart_counts,
+        veto_counts=record.veto_counts,
+        sample_errors=service.sample_errors,
+        oom_kills=record.oom_kills,
+        next_sample_s=extra.next_sample_s,
+    )
+    if sample is not None:
+        base = _with_sample(base, sample, now)
+    return _with_facts(base, facts) if facts is not None and sample is not None else base
+
+
+def _with_sample(base: ServiceStatus, sample: Sample, now: Instant) -> ServiceStatus:
+    return replace(
+        base,
+        value_bytes=sample.value_bytes,
+        rss_bytes=sample.rss_bytes,
+        anon_bytes=sample.anon_bytes,
+        file_bytes=sample.file_bytes,
+        shmem_bytes=sample.shmem_bytes,
+        swap_bytes=sample.swap_bytes,
+        processes=sample.processes,
+        pid=sample.incarnation.pid,
+        age_s=round(sample.age_s + now.since(sample.at), 1),
+        sampled_at=sample.at.rfc3339(),
+    )
+
+
+def _with_facts(base: ServiceStatus, facts: Assessment) -> ServiceStatus:
+    limits = tuple(_limit(f) for f in facts.forecasts)
+    return replace(
+        base,
+        verdict=facts.trend.verdict.value,
+        verdict_reason=facts.trend.reason,
+        slope_bytes_per_s=facts.trend.slope_bytes_per_s,
+        effective_limit_bytes=facts.effective_limit_bytes,
+        nearest=_limit(facts.nearest) if facts.nearest is not None else None,
+        limits=limits,
+    )
+
+
+def _limit(forecast: Forecast) -> LimitStatus:
+    return LimitStatus(
+        kind=forecast.room.kind.value,
+        path=forecast.room.path,
+        limit_bytes=forecast.room.limit_bytes,
+        headroom_bytes=forecast.room.headroom_bytes,
+        time_to_limit=forecast.quantiles(),
+    )
+
+
+def _pause_text(record: ServiceRecord) -> str:
+    pause = record.pause
+    if pause is None:
+        return ""
+    until = rfc3339(pause.until_wall_s) if pause.until_wall_s is not None else "it is resumed"
+    by = f"by {pause.by} " if pause.by else ""
+    return f"{by}until {until}" + (f": {pause.reason}" if pause.reason else "")

@@ -1,0 +1,200 @@
+"""Facts of one tick: domains with their own series and trends, and each service's assessment."""
+
+from dataclasses import replace
+
+from leakguard.core import facts
+from leakguard.core.assessment import Assessment
+from leakguard.core.events import EventKind
+from leakguard.core.facts import evidence, threshold_bytes
+from leakguard.core.forecast import Forecast, LimitKind
+from leakguard.core.instant import Instant
+from leakguard.core.policy import ServiceRules
+from leakguard.core.sample import DomainSample, Sample, Snapshot
+from leakguard.core.series import Series
+from leakguard.core.severity import Severity
+from leakguard.core.state import DomainState, ServiceState, State
+from leakguard.core.tick import Tick
+from leakguard.core.trend import UNKNOWN, Detector, Trend, Verdict
+from leakguard.core.units import format_bytes, format_duration
+
+REFIT_S = 0.3
+"""A fit costs some 0.3 ms; at ten samples a second not every sample is worth one."""
+
+FORESEE_S = 24 * 3600.0
+"""People are told of an exhaustion whose median lies within this."""
+
+LEAK_TWICE = 2
+"""Fits in a row that must say `leaking` before people are told."""
+
+
+def surroundings(
+    state: State, snapshot: Snapshot, detector: Detector | None
+) -> tuple[dict[str, DomainState], facts.Surroundings]:
+    """Take the domains' samples into their series; give the new states and what services need."""
+    domains = dict(state.domains)
+    for key in _emptied(state, snapshot):
+        domains.pop(key, None)
+    for key, sample in snapshot.domains.items():
+        used = sample.used_bytes
+        domains[key] = _grow(domains.get(key), snapshot.at, used, sample.oom_kills, detector)
+    if snapshot.host is not None:
+        used = snapshot.host.total_bytes - snapshot.host.available_bytes
+        host = domains.get(facts.HOST)
+        domains[facts.HOST] = _grow(host, snapshot.at, used, None, detector)
+    around = facts.Surroundings(
+        host=snapshot.host,
+        domains=snapshot.domains,
+        trends={key: d.trend for key, d in domains.items()},
+    )
+    return domains, around
+
+
+def _emptied(state: State, snapshot: Snapshot) -> set[str]:
+    """Find the domains in which a service began anew: what they held before is no trend."""
+    found: set[str] = set()
+    for reading in snapshot.readings:
+        if not isinstance(reading, Sample):
+            continue
+        known = state.services.get(reading.service)
+        if known is not None and known.record.incarnation not in (None, reading.incarnation):
+            found |= {facts.HOST, *reading.domains}
+    return found
+
+
+def _grow(
+    known: DomainState | None,
+    at: Instant,
+    used: int,
+    oom_kills: int | None,
+    detector: Detector | None,
+) -> DomainState:
+    known = known or DomainState(series=Series())
+    known.series.append(at.boot_s, used)
+    if detector is None or not _fit_is_due(known.fitted_boot_s, at):
+        return replace(known, oom_kills=oom_kills)
+    trend = detector.fit(known.series, at)
+    return replace(known, oom_kills=oom_kills, trend=trend, fitted_boot_s=at.boot_s)
+
+
+def _fit_is_due(fitted_boot_s: float | None, at: Instant) -> bool:
+    return fitted_boot_s is None or at.boot_s - fitted_boot_s >= REFIT_S
+
+
+def kills(tick: Tick, state: State, snapshot: Snapshot) -> int | None:
+    """Report kernel kills that the counters show; gives the host's counter to remember."""
+    for key, sample in snapshot.domains.items():
+        before = state.domains[key].oom_kills if key in state.domains else None
+        if before is None or sample.oom_kills is None or sample.oom_kills <= before:
+            continue
+        _report_kill(tick, key, sample, sample.oom_kills - before)
+    if snapshot.host is None or snapshot.host.oom_kills is None:
+        return state.host_oom_kills
+    return snapshot.host.oom_kills
+
+
+def _report_kill(tick: Tick, key: str, sample: DomainSample, count: int) -> None:
+    inside = [n for n, s in tick.services.items() if s.sample and key in s.sample.domains]
+    for name in inside:
+        tick.amend(name, oom_kills=tick.service(name).record.oom_kills + count)
+    tick.event(
+        EventKind.OOM_KILL_OBSERVED,
+        inside[0] if len(inside) == 1 else "",
+        Severity.CRITICAL,
+        f"the kernel killed {count} process{'es' if count > 1 else ''} in cgroup {sample.path}, "
+        f"limit {format_bytes(sample.limit_bytes)}",
+        cgroup=sample.path,
+        kills=count,
+        limit_bytes=sample.limit_bytes,
+    )
+
+
+def assess(
+    tick: Tick,
+    name: str,
+    around: facts.Surroundings,
+    rules: ServiceRules,
+    detector: Detector | None,
+) -> ServiceState:
+    """Fit, foresee and join; tell what is new: a leak, an exhaustion, a threshold crossed."""
+    before = tick.service(name)
+    trend = before.assessment.trend if before.assessment is not None else UNKNOWN
+    fitted = before.fitted_boot_s
+    if detector is not None and _fit_is_due(fitted, tick.now):
+        trend, fitted = detector.fit(before.series, tick.now), tick.now.boot_s
+    assessment = facts.assess(before, trend, around, rules, tick.now)
+    service = tick.put(replace(before, assessment=assessment, fitted_boot_s=fitted))
+    service = _follow_threshold(tick, service, rules)
+    service = _follow_leak(tick, service, trend)
+    return _follow_exhaustion(tick, service, assessment)
+
+
+def _follow_threshold(tick: Tick, service: ServiceState, rules: ServiceRules) -> ServiceState:
+    above, sample = threshold_bytes(service, rules), service.sample
+    name = service.record.name
+    over = above is not None and sample is not None and sample.value_bytes > above
+    if over and service.over_since is None and above is not None and sample is not None:
+        service = tick.put(replace(service, over_since=tick.now))
+        tick.event(
+            EventKind.THRESHOLD_CROSSED, name, Severity.INFO,
+            f"{sample.measure} {format_bytes(sample.value_bytes)} is above {format_bytes(above)}",
+            threshold_bytes=above, **evidence(service),
+        )  # fmt: skip
+    elif not over and service.over_since is not None:
+        service = tick.put(replace(service, over_since=None))
+        tick.event(
+            EventKind.THRESHOLD_CLEARED, name, Severity.INFO, f"{name} is below its threshold again"
+        )
+    return tick.service(name)
+
+
+def _follow_leak(tick: Tick, service: ServiceState, trend: Trend) -> ServiceState:
+    """Tell of a leak after two fits that agree, and of its end when the verdict is stable."""
+    name, told = service.record.name, "leak" in service.suspected
+    streak = service.leak_streak + 1 if trend.verdict is Verdict.LEAKING else 0
+    service = tick.put(replace(service, leak_streak=min(streak, LEAK_TWICE)))
+    if streak >= LEAK_TWICE and not told:
+        tick.put(replace(service, suspected=service.suspected | {"leak"}))
+        tick.event(
+            EventKind.LEAK_SUSPECTED, name, Severity.WARNING, f"{name} {trend.reason}",
+            **evidence(service),
+        )  # fmt: skip
+    elif told and trend.verdict in (Verdict.STABLE, Verdict.WARMING_UP):
+        tick.put(replace(service, suspected=service.suspected - {"leak"}))
+        tick.event(EventKind.LEAK_CLEARED, name, Severity.INFO, f"{name}: {trend.reason}")
+    return tick.service(name)
+
+
+def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> ServiceState:
+    name, told = service.record.name, "exhaustion" in service.suspected
+    near = found.nearest
+    sure = found.trend.verdict is Verdict.LEAKING
+    foreseen = (
+        near is not None
+        and near.median_s is not None
+        and near.median_s <= FORESEE_S
+        and facts.caused_by(found.trend, near)
+    )
+    if near is not None and foreseen and sure and not told:
+        tick.put(replace(service, suspected=service.suspected | {"exhaustion"}))
+        tick.event(
+            EventKind.EXHAUSTION_PREDICTED, name, Severity.WARNING, _exhaustion_text(name, near),
+            **evidence(service),
+        )  # fmt: skip
+    elif told and not foreseen:
+        tick.put(replace(service, suspected=service.suspected - {"exhaustion"}))
+        tick.event(
+            EventKind.EXHAUSTION_AVERTED, name, Severity.INFO,
+            f"{name} is not running out of memory any more: {found.trend.reason}",
+        )  # fmt: skip
+    return tick.service(name)
+
+
+def _exhaustion_text(name: str, near: Forecast) -> str:
+    times = near.quantiles()
+    room = near.room
+    where = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"the {room.kind} limit"
+    span = ""
+    if times is not None and times.p05_s is not None:
+        late = format_duration(times.p95_s) if times.p95_s is not None else "later"
+        span = f" in {format_duration(times.p05_s)} to {late}"
+    return f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
