@@ -1,0 +1,91 @@
+"""What a driver must do: restart one service once, within a deadline, and say what went wrong.
+
+A driver is bound to its service. It never judges success (the next sample does), never alerts,
+never reads state. It checks identity (pid and start time) immediately before any signal.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+from typing import ClassVar
+
+from leakguard.core.instant import Clock
+from leakguard.core.sample import Incarnation, Location
+from leakguard.linux.children import Children, ChildSpec
+from leakguard.linux.procfs import ProcFs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverContext:
+    """What a driver may use. `locate` looks where the service is now, None when it is not there.
+
+    `respawn_seen`: whether somebody was ever seen to start the service again after it ended.
+    `child`: what the target `child` says is to be started, None for other targets.
+    """
+
+    service: str
+    proc: ProcFs
+    children: Children
+    clock: Clock
+    locate: Callable[[], Location | None]
+    respawn_seen: Callable[[], bool] = field(default=lambda: False)
+    child: ChildSpec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartOrder:
+    """One restart to carry out. `incarnation` None: the service does not run, start it.
+
+    `cancelled` is set when the daemon must end at once: stop waiting, leave the rest undone.
+    """
+
+    incarnation: Incarnation | None
+    reason: str
+    deadline_s: float
+    cancelled: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """What the driver saw: seconds until the old incarnation was gone (None: it did not look)."""
+
+    stop_s: float | None = None
+    message: str = ""
+
+
+class Driver(ABC):
+    """Restarts one service."""
+
+    starts: ClassVar[bool] = False
+    """True when leakguard itself starts the service (`child`)."""
+
+    managed: ClassVar[bool] = False
+    """True when a manager (systemd, Docker) completes the restart also without leakguard, which
+    therefore does not wait for it when it ends."""
+
+    @abstractmethod
+    def restart(self, order: RestartOrder) -> Stopped:
+        """Carry out one restart; blocks, in a thread of the executor, up to the deadline.
+
+        Raises:
+            DriverError: it could not be done; `permanent` when trying again cannot help.
+        """
+
+    @abstractmethod
+    def rehearse(self, location: Location | None) -> tuple[str, ...]:
+        """Try the whole path without acting (signal 0, executable there, socket reachable).
+
+        Gives one line per problem, each `what is wrong: what to do`; empty when all is well.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in one sentence what a restart does: `TERM to the tree, KILL after 20s`."""
+
+    @abstractmethod
+    def who_starts(self) -> str:
+        """Say who will start the service again; empty when that is not known."""
+
+    def stop_for_good(self, cancelled: Event) -> None:  # noqa: B027  only `child` owns what it must stop
+        """End the service because leakguard ends; only where leakguard started it."""

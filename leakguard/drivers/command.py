@@ -1,0 +1,132 @@
+"""Restarts a service by a command of yours: argv without a shell, with a timeout.
+
+The command gets LEAKGUARD_SERVICE, LEAKGUARD_REASON and LEAKGUARD_PID (empty when the service does
+not run) in its environment.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from leakguard.core.errors import DriverError, UnitError
+from leakguard.core.sample import Location
+from leakguard.core.units import Seconds, format_duration
+from leakguard.drivers.base import Driver, DriverContext, RestartOrder, Stopped
+from leakguard.linux.run_command import Ended, run_command
+from leakguard.linux.spawn import ChildSpec, environment
+from leakguard.plugins import doc
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of the driver `command`."""
+
+    argv: tuple[str, ...] = field(
+        metadata=doc(
+            "the command and its arguments, not read by a shell; its exit code 0 is success"
+        )
+    )
+    timeout: Seconds = field(
+        default=Seconds(60.0),
+        metadata=doc("after this long the command and its process group are killed"),
+    )
+    env: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=doc("more environment variables, beside LEAKGUARD_SERVICE, _REASON and _PID"),
+    )
+    cwd: str = field(default="", metadata=doc("working directory of the command"))
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if not self.argv or not self.argv[0]:
+            raise UnitError(
+                "argv is empty: give the command, such as [/usr/bin/restart-it, worker]"
+            )
+        if self.timeout <= 0:
+            raise UnitError("timeout must be more than 0s")
+
+
+class CommandDriver(Driver):
+    """Runs one command per restart; the command stops and starts the service."""
+
+    def __init__(self, options: Options, context: DriverContext) -> None:
+        """Bind to the service of `context`."""
+        self._options = options
+        self._context = context
+
+    def restart(self, order: RestartOrder) -> Stopped:
+        """Run the command to its end."""
+        timeout_s = min(self._options.timeout, order.deadline_s)
+        ended = run_command(
+            self._context.children,
+            self._spec(order),
+            timeout_s=timeout_s,
+            clock=self._context.clock,
+            cancelled=order.cancelled,
+        )
+        problem = self._problem(ended, timeout_s)
+        if problem:
+            raise DriverError(f"{self._context.service}: {problem}{_said(ended.tail)}")
+        return Stopped(message=ended.tail + self._warning(ended))
+
+    def rehearse(self, location: Location | None) -> tuple[str, ...]:
+        """Look whether the command could be run."""
+        return tuple(self._problems())
+
+    def describe(self) -> str:
+        """Say which command is run."""
+        return f"runs {' '.join(self._options.argv)!r}, at most {self._limit()}"
+
+    def who_starts(self) -> str:
+        """Say that the command does."""
+        return f"the command {self._options.argv[0]}"
+
+    def _spec(self, order: RestartOrder | None = None) -> ChildSpec:
+        about = {"LEAKGUARD_SERVICE": self._context.service}
+        if order is not None:
+            pid = "" if order.incarnation is None else str(order.incarnation.pid)
+            about.update(LEAKGUARD_REASON=order.reason, LEAKGUARD_PID=pid)
+        return ChildSpec(
+            argv=self._options.argv, cwd=self._options.cwd, env={**self._options.env, **about}
+        )
+
+    def _problem(self, ended: Ended, timeout_s: float) -> str:
+        name = self._options.argv[0]
+        if ended.cancelled:
+            return f"leakguard is ending: {name} was left running"
+        if ended.code is None:
+            return f"{name} did not end within {format_duration(timeout_s)} and was killed"
+        if ended.code < 0:
+            return f"{name} was ended by signal {-ended.code}"
+        return f"{name} failed with exit code {ended.code}" if ended.code else ""
+
+    def _warning(self, ended: Ended) -> str:
+        if not ended.held_open:
+            return ""
+        return (
+            f" (warning: {self._options.argv[0]} left a process that writes to the command's "
+            "output, which is closed now: redirect the output of what it starts)"
+        )
+
+    def _problems(self) -> Iterator[str]:
+        name, cwd = self._options.argv[0], self._options.cwd
+        if cwd and not Path(cwd).is_dir():
+            yield f"{cwd} is not a directory: correct cwd"
+        path = environment(self._spec()).get("PATH", os.defpath)
+        where = os.path.join(cwd, name) if "/" in name else name  # noqa: PTH118  keeps a leading ./
+        if shutil.which(where, path=path) is None:
+            exists = Path(where).exists()
+            yield (
+                f"{name} is not executable for uid {os.geteuid()}: chmod +x it"
+                if exists
+                else f"{name} does not exist: correct argv, or PATH"
+            )
+
+    def _limit(self) -> str:
+        return format_duration(self._options.timeout)
+
+
+def _said(tail: str) -> str:
+    return f": {tail}" if tail else ""

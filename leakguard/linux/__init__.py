@@ -1,0 +1,1 @@
+"""What the Linux kernel says and does: /proc, cgroups, descriptors, signals. Nothing judges here."""

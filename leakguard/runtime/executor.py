@@ -1,0 +1,259 @@
+"""Carries out actions in a few threads: looks again, then acts, and posts one outcome for each.
+
+Threads are made when there is work and end when there is none. They are daemon threads: whatever
+hangs in a driver can never hold the exit (a `concurrent.futures` pool is joined at exit). One
+service has one action at a time; restarts go before health checks, which leave half the threads
+free, since a restart that waits for a stranger's health check could come too late.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Condition, Event, Thread
+
+from leakguard.core.decision import Action, CheckHealth, RestartService
+from leakguard.core.errors import DriverError, LeakguardError
+from leakguard.core.inbox import Outcome, OutcomeKind
+from leakguard.core.instant import Clock
+from leakguard.core.plan import HealthSpec
+from leakguard.core.sample import Incarnation, Location
+from leakguard.drivers.base import Driver, RestartOrder
+from leakguard.linux.children import Children
+from leakguard.runtime import health_gate
+
+SLICE_S = 0.05
+LAST_WAIT_S = 1.0
+"""After their `cancelled` event, drivers get this long to say so."""
+
+
+@dataclass(slots=True)
+class _Job:
+    action: Action
+    cancelled: Event = field(default_factory=Event)
+    driver: Driver | None = None
+
+    @property
+    def is_restart(self) -> bool:
+        return isinstance(self.action, RestartService)
+
+
+class Executor:
+    """A bounded pool for restarts and health checks."""
+
+    def __init__(
+        self,
+        *,
+        drivers: Mapping[str, Driver],
+        post: Callable[[Outcome], None],
+        locate: Callable[[str], Location | None],
+        clock: Clock,
+        children: Children,
+        health: Mapping[str, HealthSpec],
+        workers: int = 4,
+    ) -> None:
+        """Start with no thread. `locate` looks where a service is now.
+
+        `post` takes the outcomes, from any thread; it must not block or call back.
+        """
+        self._drivers = drivers
+        self._health = health
+        self._post = post
+        self._locate = locate
+        self._clock = clock
+        self._children = children
+        self._workers = workers
+        self._waiting: deque[_Job] = deque()
+        self._running: dict[str, _Job] = {}
+        self._threads = 0
+        self._closed = False
+        self._changed = Condition()
+
+    def submit(self, action: Action) -> None:
+        """Take an action; never blocks. A second restart of one service is answered FAILED."""
+        job = _Job(action)
+        with self._changed:
+            refusal = self._refusal(job)
+            if refusal:
+                self._post(_failed(action, refusal))
+                return
+            if job.is_restart:
+                self._give_up_health(action.service)
+            self._waiting.append(job)
+            self._grow()
+
+    def in_flight(self) -> tuple[str, ...]:
+        """Give the services of which a restart runs or waits, sorted."""
+        with self._changed:
+            jobs = [*self._running.values(), *self._waiting]
+            return tuple(sorted({job.action.service for job in jobs if job.is_restart}))
+
+    def replace(self, drivers: Mapping[str, Driver], health: Mapping[str, HealthSpec]) -> None:
+        """Use other drivers and gates from the next action on; what runs is not disturbed."""
+        with self._changed:
+            self._drivers = drivers
+            self._health = health
+
+    def shutdown(
+        self, grace_s: float, hurry: Callable[[], bool] = lambda: False
+    ) -> tuple[str, ...]:
+        """End: start nothing more, let restarts of our own finish, cut the rest off.
+
+        Waits at most `grace_s`, and no longer once `hurry` says so, for restarts that nobody else
+        would complete; a manager's are left to it. Gives the services left in doubt.
+        """
+        for job in self._close():
+            self._post(_outcome(job.action, OutcomeKind.FAILED, "leakguard is ending: not begun"))
+        self._wait_until(self._nothing_of_ours, grace_s, hurry)
+        with self._changed:
+            in_doubt = tuple(sorted(s for s, job in self._running.items() if job.is_restart))
+            ours = not self._nothing_of_ours()
+            for job in self._running.values():
+                job.cancelled.set()
+        if ours:
+            self._wait_until(self._nothing_of_ours, LAST_WAIT_S, lambda: False)
+        return in_doubt
+
+    def _close(self) -> list[_Job]:
+        with self._changed:
+            self._closed = True
+            dropped = [job for job in self._waiting if job.is_restart]
+            self._waiting.clear()
+            for job in self._running.values():
+                if not job.is_restart:
+                    job.cancelled.set()
+        return dropped
+
+    def _wait_until(
+        self, done: Callable[[], bool], limit_s: float, hurry: Callable[[], bool]
+    ) -> None:
+        began = self._clock.now()
+        with self._changed:
+            while not done() and not hurry() and self._clock.now().since(began) < limit_s:
+                self._changed.wait(SLICE_S)
+
+    def _nothing_of_ours(self) -> bool:
+        return not any(
+            job.is_restart and not (job.driver is not None and job.driver.managed)
+            for job in self._running.values()
+        )
+
+    def _refusal(self, job: _Job) -> str:
+        if self._closed:
+            return "leakguard is ending: not begun"
+        same = [
+            other
+            for other in (*self._running.values(), *self._waiting)
+            if other.action.service == job.action.service and other.is_restart
+        ]
+        if job.is_restart and same:
+            return f"a restart of {job.action.service} is in flight: not begun"
+        return ""
+
+    def _give_up_health(self, service: str) -> None:
+        running = self._running.get(service)
+        if running is not None and not running.is_restart:
+            running.cancelled.set()
+        for job in [job for job in self._waiting if job.action.service == service]:
+            self._waiting.remove(job)
+            self._post(_failed(job.action, "it is restarted again: not asked"))
+
+    def _grow(self) -> None:
+        if self._threads < self._workers and self._choose() is not None:
+            self._threads += 1
+            Thread(target=self._work, name="leakguard-act", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                job = self._choose()
+                if job is None:
+                    self._threads -= 1
+                    return
+                self._waiting.remove(job)
+                self._running[job.action.service] = job
+            outcome = self._carry_out(job)
+            with self._changed:
+                if job.is_restart or not self._closed:
+                    self._post(outcome)
+                del self._running[job.action.service]
+                self._changed.notify_all()
+
+    def _choose(self) -> _Job | None:
+        free = [job for job in self._waiting if job.action.service not in self._running]
+        checking = sum(not job.is_restart for job in self._running.values())
+        for job in free:
+            if job.is_restart:
+                return job
+        return free[0] if free and checking < max(1, self._workers // 2) else None
+
+    def _carry_out(self, job: _Job) -> Outcome:
+        try:
+            if isinstance(job.action, CheckHealth):
+                return self._check(job.action, job.cancelled)
+            return self._restart(job.action, job)
+        except LeakguardError as error:
+            permanent = isinstance(error, DriverError) and error.permanent
+            return _failed(job.action, str(error), permanent=permanent)
+        except Exception as error:  # noqa: BLE001  the pool's edge: a broken driver is an outcome
+            return _failed(job.action, f"{type(error).__name__}: {error}")
+
+    def _restart(self, action: RestartService, job: _Job) -> Outcome:
+        job.driver = self._drivers.get(action.service)  # may be made only now, and fail
+        if job.driver is None:
+            return _failed(action, f"{action.service} has no driver", permanent=True)
+        left_s = action.deadline_s - self._clock.now().since(action.decided)
+        if left_s <= 0:
+            return _failed(action, "its deadline passed before it could begin")
+        here = self._locate(action.service)
+        runs = None if here is None else here.root
+        if runs is not None and not _same(runs, action.incarnation):
+            meant = f"not {action.incarnation}" if action.incarnation else "already"
+            message = f"{runs} runs, {meant}: nothing was done"
+            return _outcome(action, OutcomeKind.STALE, message)
+        order = RestartOrder(
+            incarnation=runs, reason=action.reason, deadline_s=left_s, cancelled=job.cancelled
+        )
+        stopped = job.driver.restart(order)
+        return Outcome(
+            action_id=action.id,
+            service=action.service,
+            kind=OutcomeKind.DONE,
+            message=stopped.message,
+            stop_s=stopped.stop_s,
+        )
+
+    def _check(self, action: CheckHealth, cancelled: Event) -> Outcome:
+        with self._changed:
+            base = action.service.partition(":")[0]
+            spec = self._health.get(action.service) or self._health.get(base)
+        if spec is None:
+            return _outcome(action, OutcomeKind.HEALTHY, "no health gate is configured")
+        passed, message = health_gate.check(
+            spec,
+            action.within_s,
+            clock=self._clock,
+            cancelled=cancelled,
+            children=self._children,
+        )
+        return _outcome(action, OutcomeKind.HEALTHY if passed else OutcomeKind.UNHEALTHY, message)
+
+
+def _same(runs: Incarnation, meant: Incarnation | None) -> bool:
+    if meant is not None and (runs.token or meant.token):
+        return runs.token == meant.token
+    return runs == meant
+
+
+def _outcome(action: Action, kind: OutcomeKind, message: str) -> Outcome:
+    return Outcome(action_id=action.id, service=action.service, kind=kind, message=message)
+
+
+def _failed(action: Action, message: str, *, permanent: bool = False) -> Outcome:
+    is_check = isinstance(action, CheckHealth)
+    return Outcome(
+        action_id=action.id,
+        service=action.service,
+        kind=OutcomeKind.UNHEALTHY if is_check else OutcomeKind.FAILED,
+        message=message,
+        permanent=permanent,
+    )

@@ -1,0 +1,141 @@
+"""The health gate: ask a service that came back until it answers well, or its time is over.
+
+The question is asked by hand over a socket, up to the status line, so that a service that sends
+its headers one byte at a time cannot hold the gate open beyond its time.
+"""
+
+import http.client
+import socket
+import ssl
+from collections.abc import Callable
+from threading import Event
+from urllib.parse import SplitResult, urlsplit
+
+from leakguard.core.errors import DriverError
+from leakguard.core.instant import Clock
+from leakguard.core.plan import HealthSpec
+from leakguard.core.units import format_duration
+from leakguard.linux.children import Children
+from leakguard.linux.run_command import run_command
+from leakguard.linux.spawn import ChildSpec
+
+TRY_S = 5.0
+"""One try waits this long at most; a service that needs longer to say hello is not healthy."""
+LEAST_S = 0.1
+"""No further try is begun with less than this left: its failure would only hide the last answer."""
+_STATUS_BYTES = 4096
+
+Left = Callable[[], float]
+Probe = Callable[[Left], str]
+"""Asks once, within the seconds that `Left` gives; the answer is what is wrong, empty for well."""
+
+
+def check(
+    spec: HealthSpec, within_s: float, *, clock: Clock, cancelled: Event, children: Children
+) -> tuple[bool, str]:
+    """Ask until the gate passes (True) or the time is over; says how, or the last failure."""
+    began = clock.now()
+
+    def left_s() -> float:
+        return within_s - clock.now().since(began)
+
+    probe, what = _probe(spec, clock=clock, cancelled=cancelled, children=children)
+    tries, problem = 0, "it was not asked"
+    while tries == 0 or left_s() > LEAST_S:
+        problem = probe(_nearer(left_s, clock))
+        tries += 1
+        if not problem:
+            return True, f"{what} is well after {format_duration(clock.now().since(began))}"
+        if cancelled.wait(min(spec.every_s, max(0.0, left_s()))):
+            return False, f"{what}: leakguard stopped asking; last answer: {problem}"
+    within, tried = format_duration(within_s), f"{tries} {'try' if tries == 1 else 'tries'}"
+    return False, f"{what} did not become well within {within} ({tried}): {problem}"
+
+
+def _probe(
+    spec: HealthSpec, *, clock: Clock, cancelled: Event, children: Children
+) -> tuple[Probe, str]:
+    if spec.http:
+        url = urlsplit(spec.http)
+        shown = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
+        return (lambda left: _ask_http(url, left)), shown
+    if spec.tcp:
+        return (lambda left: _ask_tcp(spec.tcp, left)), f"tcp {spec.tcp}"
+
+    def command(left: Left) -> str:
+        return _ask_command(spec.command, left, clock=clock, cancelled=cancelled, children=children)
+
+    return command, spec.command[0]
+
+
+def _nearer(left_s: Left, clock: Clock) -> Left:
+    began = clock.now()
+    return lambda: max(0.05, min(left_s(), TRY_S - clock.now().since(began)))
+
+
+def _ask_http(url: SplitResult, left_s: Left) -> str:
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=left_s())
+    try:
+        connection.request("GET", _path(url), headers={"Connection": "close"})
+        line = _first_line(connection.sock, left_s)
+    except ssl.SSLError as error:
+        return f"TLS: {error.reason or error}"
+    except TimeoutError:
+        return "no answer in time"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return _words(error)
+    finally:
+        connection.close()
+    parts = line.split(None, 2)
+    if len(parts) < 2 or not parts[0].startswith("HTTP/") or not parts[1].isdecimal():
+        return f"not an HTTP answer: {line[:60]!r}"
+    return "" if 200 <= int(parts[1]) < 400 else f"answered {' '.join(parts[1:])}"
+
+
+def _path(url: SplitResult) -> str:
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+def _first_line(sock: socket.socket, left_s: Left) -> str:
+    data = b""
+    while b"\n" not in data and len(data) < _STATUS_BYTES:
+        remaining_s = left_s()
+        if remaining_s <= 0.05:
+            raise TimeoutError
+        sock.settimeout(remaining_s)
+        chunk = sock.recv(_STATUS_BYTES)
+        if not chunk:
+            break
+        data += chunk
+    return data.partition(b"\n")[0].decode("latin-1").strip()
+
+
+def _ask_tcp(address: str, left_s: Left) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=left_s()):
+            return ""
+    except TimeoutError:
+        return "no connection in time"
+    except (OSError, ValueError, OverflowError) as error:
+        return _words(error)
+
+
+def _ask_command(
+    argv: tuple[str, ...], left_s: Left, *, clock: Clock, cancelled: Event, children: Children
+) -> str:
+    limit_s = left_s()
+    try:
+        ended = run_command(
+            children, ChildSpec(argv=argv), timeout_s=limit_s, clock=clock, cancelled=cancelled
+        )
+    except DriverError as error:
+        return str(error)
+    if ended.code is None:
+        return f"did not end within {format_duration(limit_s)}"
+    return f"exit code {ended.code}: {ended.tail}".rstrip(": ") if ended.code else ""
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
