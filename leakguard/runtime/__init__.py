@@ -1,0 +1,1 @@
+"""The imperative shell: collect, step, commit, act. Start with `daemon.py`."""

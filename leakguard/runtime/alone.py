@@ -1,0 +1,87 @@
+"""`exec`: the guard of one command. It forwards signals, and ends with its command's exit code."""
+
+import os
+import signal
+from collections.abc import Iterable
+
+from leakguard.core.policy import Respawn
+from leakguard.core.sample import Incarnation
+from leakguard.core.state import ServiceState
+from leakguard.linux.children import Children
+from leakguard.runtime.live import Live
+
+SIGNAL_EXIT = 128
+
+FORWARDED = (
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGCONT,
+)
+
+
+class Alone:
+    """Nothing of this is in force when `service` is empty, as under `run`."""
+
+    def __init__(self, service: str, children: Children) -> None:
+        """Follow one service."""
+        self.service = service
+        self._children = children
+        self._followed: Incarnation | None = None
+        self._fd: int | None = None
+
+    @property
+    def forwards(self) -> tuple[signal.Signals, ...]:
+        """Give the signals that are passed on to the command."""
+        return FORWARDED if self.service else ()
+
+    def forward(self, signum: int) -> None:
+        """Pass a signal on."""
+        if self._children.find(self.service) is not None:
+            self._children.signal(self.service, signum)
+
+    def watched(self) -> Iterable[int]:
+        """Give the descriptor that tells at once when the command ends."""
+        if not self.service:
+            return ()
+        running = self._children.find(self.service)
+        if running != self._followed:
+            if self._fd is not None:
+                os.close(self._fd)
+            self._followed = running
+            self._fd = self._children.watch_fd(self.service) if running is not None else None
+        return () if self._fd is None else (self._fd,)
+
+    def ended(self) -> bool:
+        """Tell whether the command has ended: it is to be sampled at once."""
+        return bool(self.service) and self._children.exit_code(self.service) is not None
+
+    def over(self, live: Live) -> bool:
+        """Tell whether the command ended by itself and nothing starts it again."""
+        service = live.state.services.get(self.service) if self.service else None
+        if service is None or service.record.flight is not None or not service.record.missing:
+            return False
+        return not self._comes_back(service, live)
+
+    def exit_code(self, came: list[int]) -> int:
+        """Give the code that the guard ends with: the command's, or 128+n when it was told to."""
+        if not self.service:
+            return 0
+        code = self._children.exit_code(self.service)
+        if code is not None:
+            return code
+        return SIGNAL_EXIT + came[0] if came else 1
+
+    def _comes_back(self, service: ServiceState, live: Live) -> bool:
+        rules = live.parts.rules.of(self.service)
+        if rules is None or service.record.breaker_open:
+            return False
+        match rules.restart.respawn:
+            case Respawn.NEVER:
+                return False
+            case Respawn.ON_FAILURE:
+                return service.record.exit_code != 0
+            case Respawn.ALWAYS:
+                return True

@@ -1,0 +1,156 @@
+"""Every part of one daemon, wired together; nothing is read, served or started yet."""
+
+import os
+from collections.abc import Mapping
+
+from leakguard.core.engine import Step
+from leakguard.core.plan import Plan
+from leakguard.core.sample import Incarnation, Snapshot
+from leakguard.linux.cgroupfs import CgroupFs
+from leakguard.linux.children import Children
+from leakguard.linux.memory_events import MemoryEvents
+from leakguard.linux.procfs import ProcFs
+from leakguard.runtime import restore
+from leakguard.runtime.agenda import Agenda
+from leakguard.runtime.alone import Alone
+from leakguard.runtime.back import DaemonBack, View
+from leakguard.runtime.bootstrap import Machine, Parts, build
+from leakguard.runtime.clock import SystemClock
+from leakguard.runtime.collect import Collector
+from leakguard.runtime.daemon import Daemon, Outlets
+from leakguard.runtime.dispatcher import Dispatcher
+from leakguard.runtime.event_lines import EventLines
+from leakguard.runtime.executor import Executor
+from leakguard.runtime.handover import Launch
+from leakguard.runtime.inbox import Inbox
+from leakguard.runtime.lifecycle import SystemdNotify
+from leakguard.runtime.live import Live
+from leakguard.runtime.rehearsal import Rehearsal
+from leakguard.runtime.scheduler import Scheduler
+from leakguard.runtime.upkeep import Upkeep
+from leakguard.runtime.wake import MainThread, Wake
+from leakguard.store.opening import open_store
+from leakguard.web.server import WebServer
+
+
+class Assembly:
+    """What the loop works with. The order of the constructor is the order of dependence.
+
+    Raises:
+        LeakguardError: another daemon uses the state file, or a plug-in refuses its options.
+    """
+
+    def __init__(self, launch: Launch, wake: Wake) -> None:
+        """Wire a daemon for `launch`."""
+        self.plan, self.options = launch.plan, launch.options
+        self.main = MainThread(wake)
+        self.machine = _machine(self.plan, self.main)
+        self.inbox, self.agenda = Inbox(wake.set), Agenda()
+        self.systemd = SystemdNotify(dict(os.environ))
+        self.store = open_store(self.plan.state, self.machine.clock, self.inbox.notice)
+        self.live = self._resume()
+        self.alone = Alone(self.options.alone, self.machine.children)
+        self.executor = self._executor()
+        self.rehearsal = Rehearsal(self.inbox.notice)
+        self.dispatcher = Dispatcher(
+            self.store, self.live.parts.notifiers, self.machine.clock, self.inbox.notice
+        )
+        self.upkeep = Upkeep(
+            clock=self.machine.clock,
+            store=self.store,
+            dispatcher=self.dispatcher,
+            rehearsal=self.rehearsal,
+            systemd=self.systemd,
+            live=self.live,
+        )
+        self.scheduler = Scheduler(self.machine.clock, self.inbox.post, self.upkeep.chores())
+        self.kernel = MemoryEvents(self._under_pressure)
+        self.back = DaemonBack(
+            clock=self.machine.clock,
+            store=self.store,
+            inbox=self.inbox,
+            agenda=self.agenda,
+            next_schedule=self.scheduler.next_due,
+            cannot_act=self.rehearsal.problems,
+        )
+        self.web = WebServer(self.back, self.plan.http, self.plan.socket_path)
+        self.daemon = self._daemon(EventLines(self.options.events_to))
+        self._wake = wake
+
+    def collector_of(self, parts: Parts) -> Collector:
+        """Make the collector of a configuration."""
+        return Collector(parts.roster, self.machine.proc, self.machine.cgroups)
+
+    def rebuild(self, plan: Plan) -> Parts:
+        """Build the parts of a new configuration; what runs is not touched."""
+        known = self.live.parts.roster.known()
+        return build(plan, self.machine, known, self.live.respawn_seen)
+
+    def _resume(self) -> Live:
+        """Go on from what the store kept; children that outlived their daemon are taken over."""
+        live = Live(restore.restore(self.store.load()))
+        known = restore.known_incarnations(live.state)
+        restore.adopt_children(
+            _started_by_us(self.plan, known), self.machine.children, self.machine.proc
+        )
+        live.parts = build(
+            self.plan,
+            self.machine,
+            known,
+            live.respawn_seen,
+            die_with_us=bool(self.options.alone),
+        )
+        return live
+
+    def _executor(self) -> Executor:
+        return Executor(
+            drivers=self.live.parts.drivers,
+            post=self.inbox.outcome,
+            locate=self.live.locate,
+            clock=self.machine.clock,
+            children=self.machine.children,
+            health=self.live.parts.health,
+        )
+
+    def _daemon(self, lines: EventLines) -> Daemon:
+        return Daemon(
+            live=self.live,
+            clock=self.machine.clock,
+            store=self.store,
+            inbox=self.inbox,
+            agenda=self.agenda,
+            collector=self.collector_of(self.live.parts),
+            executor=self.executor,
+            outlets=Outlets(
+                events=lines.write,
+                alerts_stored=self.scheduler.dispatch_now,
+                clock_jumped=self.scheduler.wake,
+                ticked=self._publish,
+            ),
+        )
+
+    def _publish(self, made: Step, snapshot: Snapshot) -> None:
+        self.back.publish(View(step=made, parts=self.live.parts, host=snapshot.host))
+        if snapshot.readings:
+            self.kernel.watch(self.daemon.watched_directories())
+
+    def _under_pressure(self) -> None:
+        """The kernel says that a limit comes near: sample everything now."""
+        for name in self.live.parts.roster.names():
+            self.agenda.hasten(name)
+        self._wake.set()
+
+
+def _machine(plan: Plan, main: MainThread) -> Machine:
+    clock, proc = SystemClock(), ProcFs(plan.proc_root)
+    return Machine(
+        clock=clock,
+        proc=proc,
+        cgroups=CgroupFs(proc, plan.cgroup_root),
+        children=Children(main, clock),
+    )
+
+
+def _started_by_us(plan: Plan, known: Mapping[str, Incarnation]) -> dict[str, Incarnation]:
+    starts = {s.rules.name for s in plan.services if s.rules.restart.starts}
+    return {name: i for name, i in known.items() if name.partition(":")[0] in starts}

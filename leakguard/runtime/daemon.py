@@ -1,0 +1,176 @@
+"""The loop: collect what is due, step, commit, act. One public method is the body: `tick`.
+
+One thread owns the state. Restarts and deliveries run in other threads and speak only through
+the inbox. A tick never waits for an action, so sampling is never late because of one.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from leakguard.core.decision import Action, RestartService
+from leakguard.core.engine import Inputs, Notice, Step, step
+from leakguard.core.events import Event, EventKind, Severity
+from leakguard.core.inbox import Outcome, OutcomeKind
+from leakguard.core.instant import Clock, Instant
+from leakguard.core.policy import Trigger
+from leakguard.core.sample import Snapshot
+from leakguard.linux.cgroupfs import CgroupDir
+from leakguard.runtime.agenda import Agenda
+from leakguard.runtime.bootstrap import Parts
+from leakguard.runtime.collect import Collector
+from leakguard.runtime.executor import Executor
+from leakguard.runtime.inbox import Inbox, Mail
+from leakguard.runtime.live import Live
+from leakguard.runtime.record import Recorder
+from leakguard.store.base import Store
+
+log = logging.getLogger("leakguard")
+
+JUMP_S = 2.0
+"""Wall and boot time that move apart by more than this between ticks: the clock was set."""
+
+CANNOT_WAIT = frozenset({Trigger.THRESHOLD, Trigger.EXHAUSTION, Trigger.RESPAWN})
+"""What is carried out even when its commit did not reach the disk."""
+
+_LEVELS = {
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.CRITICAL: logging.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlets:
+    """Where a tick's consequences go: events to listeners, alerts to whoever sends them."""
+
+    events: Callable[[Iterable[Event]], None]
+    alerts_stored: Callable[[], None]
+    clock_jumped: Callable[[], None]
+    ticked: Callable[[Step, Snapshot], None]
+
+
+class Daemon:
+    """Owns the state; everything else is handed in."""
+
+    def __init__(
+        self,
+        *,
+        live: Live,
+        clock: Clock,
+        store: Store,
+        inbox: Inbox,
+        agenda: Agenda,
+        collector: Collector,
+        executor: Executor,
+        outlets: Outlets,
+    ) -> None:
+        """Take over the state in `live`, where each tick puts the next one."""
+        self.recorder: Recorder | None = None
+        self._live = live
+        self._clock = clock
+        self._store = store
+        self._inbox = inbox
+        self._agenda = agenda
+        self._collector = collector
+        self._executor = executor
+        self._outlets = outlets
+        self._offset_s: float | None = None
+
+    def replace(self, parts: Parts, collector: Collector) -> None:
+        """Take a new configuration; states, flights and breakers go on."""
+        self._live.parts = parts
+        self._collector = collector
+        if self.recorder is not None:
+            self.recorder.reload(parts.plan)
+
+    def watched_directories(self) -> frozenset[CgroupDir]:
+        """Give the cgroups whose limits are above what was read."""
+        return self._collector.directories()
+
+    def tick(self) -> Step:
+        """Deal with all that is new: collect, step, commit, then hand out."""
+        now = self._clock.now()
+        jump = self._jump(now)
+        mail = self._inbox.take()
+        due = self._agenda.due(self._live.parts.roster.names(), _asked(mail), now)
+        collected = self._collector.collect(due, now)
+        inputs = Inputs(
+            now=now,
+            snapshot=collected.snapshot,
+            outcomes=mail.outcomes,
+            requests=mail.requests,
+            notices=(*mail.notices, *jump),
+            durable=self._store.last_commit_durable,
+            dropped=(*collected.dropped, *self._not_guarded()),
+        )
+        made = step(self._live.state, inputs, self._live.parts.rules)
+        self._live.state = made.state
+        if self.recorder is not None:
+            self.recorder.tick(inputs, made)
+        for name in due:
+            self._agenda.set(name, now.boot_s + made.pace.get(name, 1.0))
+        self._commit(made, collected.snapshot)
+        self._live.ticked = now
+        if jump:
+            self._outlets.clock_jumped()
+        return made
+
+    def _commit(self, made: Step, snapshot: Snapshot) -> None:
+        """Commit first; act, answer and tell afterwards."""
+        self._store.commit(made)
+        durable = self._store.last_commit_durable
+        for action in made.actions:
+            self._act(action, durable=durable)
+        self._inbox.answer(made.replies)
+        self._outlets.ticked(made, snapshot)
+        for event in made.events:
+            log.log(
+                _LEVELS[event.severity],
+                "event=%s service=%s %s",
+                event.kind.value,
+                event.service or "-",
+                event.message,
+            )
+        if made.events:
+            self._outlets.events(made.events)
+        if made.alerts:
+            self._outlets.alerts_stored()
+
+    def _act(self, action: Action, *, durable: bool) -> None:
+        if durable or not isinstance(action, RestartService) or action.trigger in CANNOT_WAIT:
+            self._executor.submit(action)
+            return
+        self._inbox.outcome(
+            Outcome(
+                action_id=action.id,
+                service=action.service,
+                kind=OutcomeKind.FAILED,
+                message="not begun: the decision could not be written to the state file",
+            )
+        )
+
+    def _not_guarded(self) -> tuple[str, ...]:
+        """Give the services whose entry a reload has removed."""
+        return tuple(n for n in self._live.state.services if self._live.parts.rules.of(n) is None)
+
+    def _jump(self, now: Instant) -> tuple[Notice, ...]:
+        offset, self._offset_s = self._offset_s, now.wall_s - now.boot_s
+        if offset is None or abs(self._offset_s - offset) < JUMP_S:
+            return ()
+        by = self._offset_s - offset
+        message = f"the clock was set {'forward' if by > 0 else 'back'} by {abs(by):.0f} s"
+        return (
+            Notice(
+                kind=EventKind.CLOCK_JUMPED.value,
+                service="",
+                severity=Severity.INFO.value,
+                message=message,
+                details={"jump_s": round(by, 1)},
+            ),
+        )
+
+
+def _asked(mail: Mail) -> frozenset[str]:
+    """Give the services that outcomes and requests are about: they are read in this tick."""
+    return frozenset(o.service for o in mail.outcomes) | {r.service for r in mail.requests}

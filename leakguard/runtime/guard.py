@@ -1,0 +1,203 @@
+"""One run of the guard from start to end: the loop in the main thread, signals, reload, the end."""
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import leakguard
+from leakguard.core.decision import CheckHealth
+from leakguard.core.engine import Notice
+from leakguard.core.events import EventKind, Severity
+from leakguard.core.flight import HEALTH_SUFFIX
+from leakguard.core.state import FlightStage
+from leakguard.runtime.assembly import Assembly
+from leakguard.runtime.handover import Launch
+from leakguard.runtime.lifecycle import Signals
+from leakguard.runtime.record import Recorder
+from leakguard.runtime.reload import Reloader
+from leakguard.runtime.upkeep import fired, schedules_of
+from leakguard.runtime.wake import Wake
+
+log = logging.getLogger("leakguard")
+
+STOP_SLICE_S = 0.2
+PID_1 = 1
+
+
+class Guard:
+    """Runs one daemon. `run` may be called once."""
+
+    def __init__(self, launch: Launch) -> None:
+        """Wire the parts; nothing is served or started yet."""
+        self._launch = launch
+        self._wake = Wake()
+        self._signals = Signals(self._wake.set)
+        self._all = Assembly(launch, self._wake)
+        self._reloader = Reloader(launch.options.reload, self._all.machine.children, self._wake.set)
+        self._told_to_stop: list[int] = []
+
+    def run(self) -> int:
+        """Run until told to stop; gives the exit code."""
+        try:
+            self._start()
+            self._loop()
+        finally:
+            self._stop()
+        return self._all.alone.exit_code(self._told_to_stop)
+
+    def _start(self) -> None:
+        everything, options = self._all, self._launch.options
+        self._signals.catch((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD))
+        self._signals.catch(everything.alone.forwards)
+        if options.alone and os.getpid() != PID_1:
+            everything.machine.children.become_subreaper()
+        everything.web.start()
+        for warning in everything.web.warnings:
+            log.warning("%s", warning)
+        if options.record:
+            everything.daemon.recorder = Recorder(
+                Path(options.record), self._launch.plan, everything.live.state
+            )
+        self._note(EventKind.DAEMON_STARTED, Severity.INFO, self._introduction())
+        self._ask_health_again()
+        everything.daemon.tick()
+        everything.scheduler.start(schedules_of(self._launch.plan), fired(everything.live.state))
+        self._rehearse()
+        everything.systemd.say(f"READY=1\nSTATUS={self._introduction()}")
+
+    def _loop(self) -> None:
+        everything = self._all
+        while not self._told_to_stop and not everything.alone.over(everything.live):
+            self._wake.wait(self._wait_s(), everything.alone.watched())
+            everything.main.run_pending()
+            self._take_signals()
+            self._take_reload()
+            everything.machine.children.reap_orphans()
+            if everything.alone.ended():
+                everything.agenda.hasten(everything.alone.service)
+            everything.daemon.tick()
+            if everything.systemd.watchdog_s is not None:
+                everything.systemd.say("WATCHDOG=1")
+
+    def _wait_s(self) -> float:
+        now = self._all.machine.clock.now()
+        wait = self._all.agenda.wait_s(self._all.live.parts.roster.names(), now)
+        watchdog = self._all.systemd.watchdog_s
+        return wait if watchdog is None else min(wait, watchdog)
+
+    def _stop(self) -> None:
+        everything = self._all
+        everything.systemd.say("STOPPING=1")
+        everything.scheduler.close()
+        self._stop_acting()
+        self._note(EventKind.DAEMON_STOPPED, Severity.INFO, "leakguard stops")
+        try:
+            everything.daemon.tick()
+            everything.dispatcher.dispatch_due(budget_s=1.0)
+        except Exception:
+            log.exception("the last tick failed")
+        everything.dispatcher.stop()
+        everything.web.close()
+        everything.kernel.close()
+        everything.main.close()
+        if everything.daemon.recorder is not None:
+            everything.daemon.recorder.close()
+        everything.store.close()
+        if self._launch.options.temporary:
+            shutil.rmtree(self._launch.options.temporary, ignore_errors=True)
+
+    def _stop_acting(self) -> None:
+        """Finish our own restarts and end our children, in a thread: they may need this one."""
+        cancelled, done = threading.Event(), threading.Event()
+
+        def work() -> None:
+            try:
+                self._all.executor.shutdown(self._launch.plan.shutdown_grace_s, self._in_a_hurry)
+                for driver in tuple(self._all.live.parts.drivers.values()):
+                    driver.stop_for_good(cancelled)
+            except Exception:
+                log.exception("stopping did not go as it should")
+            finally:
+                done.set()
+                self._wake.set()
+
+        threading.Thread(target=work, name="stopping", daemon=True).start()
+        while not done.is_set():
+            self._wake.wait(STOP_SLICE_S)
+            self._all.main.run_pending()
+            self._take_signals()
+            if self._in_a_hurry():
+                cancelled.set()
+
+    def _in_a_hurry(self) -> bool:
+        return len(self._told_to_stop) > 1
+
+    def _take_signals(self) -> None:
+        alone = self._all.alone
+        for signum in self._signals.take():
+            if signum in (signal.SIGTERM, signal.SIGINT):
+                self._told_to_stop.append(signum)
+            elif signum in alone.forwards:
+                alone.forward(signum)
+            elif signum == signal.SIGHUP:
+                self._reloader.begin(self._launch)
+
+    def _take_reload(self) -> None:
+        result = self._reloader.take()
+        if result is None:
+            return
+        problem = result.problem
+        if result.launch is not None:
+            try:
+                self._replace(result.launch)
+            except Exception as error:  # noqa: BLE001  a bad plan must leave the old one running
+                problem = str(error)
+        self._all.back.config_problem = problem
+        if problem:
+            message = f"the old configuration stays: {problem}"
+            self._note(EventKind.CONFIG_REJECTED, Severity.WARNING, message)
+        else:
+            self._note(EventKind.CONFIG_RELOADED, Severity.INFO, self._introduction())
+
+    def _replace(self, launch: Launch) -> None:
+        """Take a new configuration; listeners, socket and state file stay as they are."""
+        everything = self._all
+        parts = everything.rebuild(launch.plan)
+        old = self._launch.plan
+        if (launch.plan.http, launch.plan.state) != (old.http, old.state):
+            log.warning("changes of http and state take effect at the next start")
+        self._launch = launch
+        everything.executor.replace(parts.drivers, parts.health)
+        everything.dispatcher.replace(parts.notifiers)
+        everything.daemon.replace(parts, everything.collector_of(parts))
+        everything.scheduler.replace(schedules_of(launch.plan), fired(everything.live.state))
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        work = self._all.upkeep.rehearse
+        threading.Thread(target=work, name="rehearsal", daemon=True).start()
+
+    def _ask_health_again(self) -> None:
+        """Ask the health gates that were being asked when an earlier daemon ended."""
+        for name, service in self._all.live.state.services.items():
+            flight, rules = service.record.flight, self._all.live.parts.rules.of(name)
+            if flight is None or flight.stage is not FlightStage.HEALTH or rules is None:
+                continue
+            within = rules.restart.health_within_s or 0.0
+            action_id = flight.action_id + HEALTH_SUFFIX
+            self._all.executor.submit(CheckHealth(id=action_id, service=name, within_s=within))
+
+    def _introduction(self) -> str:
+        plan = self._launch.plan
+        names = ", ".join(s.rules.name for s in plan.services[:5])
+        more = f" and {len(plan.services) - 5} more" if len(plan.services) > 5 else ""
+        where = f", socket {plan.socket_path}" if plan.socket_path else ""
+        return f"leakguard {leakguard.__version__} watches {names}{more}{where}"
+
+    def _note(self, kind: EventKind, severity: Severity, message: str) -> None:
+        self._all.inbox.notice(
+            Notice(kind=kind.value, service="", severity=severity.value, message=message)
+        )

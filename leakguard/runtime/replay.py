@@ -1,0 +1,71 @@
+"""Run recorded inputs through the same engine: equal rules give equal decisions, byte for byte."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from leakguard import plugins
+from leakguard.core.codec import from_plain
+from leakguard.core.engine import Inputs, Rules, step
+from leakguard.core.errors import CodecError, UsageError
+from leakguard.core.plan import Plan
+from leakguard.core.state import State
+from leakguard.core.trend import Detector
+from leakguard.detectors.theil_sen import Options as TheilSenOptions, TheilSenDetector
+from leakguard.runtime.record import FORMAT, RecordedRules, plain_decisions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedTick:
+    """Decisions of one tick, as plain data: now, and as they were recorded."""
+
+    decisions: list[dict[str, Any]]
+    recorded: list[dict[str, Any]]
+
+
+def replay(lines: Iterable[str], plan: Plan | None = None) -> Iterator[ReplayedTick]:
+    """Replay a recording; with `plan`, under its rules instead of the recorded ones.
+
+    Raises:
+        UsageError: a line is not part of a recording; the message has its number.
+    """
+    state: State | None = None
+    rules: Rules | None = None
+    for number, line in enumerate(lines, 1):
+        try:
+            document = json.loads(line)
+            if "rules" in document:
+                recorded = from_plain(RecordedRules, document["rules"])
+                rules = engine_rules(RecordedRules.of(plan) if plan is not None else recorded)
+            if "state" in document:
+                _check_format(document)
+                state = from_plain(State, document["state"])
+            if "inputs" not in document:
+                continue
+            inputs = from_plain(Inputs, document["inputs"])
+        except (CodecError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"line {number} is not part of a recording: {error}") from error
+        if state is None or rules is None:
+            raise UsageError("a recording begins with a line that has `rules` and `state`")
+        made = step(state, inputs, rules)
+        state = made.state
+        yield ReplayedTick(
+            decisions=plain_decisions(made.decisions), recorded=document.get("decisions", [])
+        )
+
+
+def engine_rules(recorded: RecordedRules) -> Rules:
+    """Build the engine's rules: the plain values, and the detector objects they name."""
+    detectors: dict[str, Detector] = {"": TheilSenDetector(TheilSenOptions())}
+    for name, spec in recorded.detectors.items():
+        plugin = plugins.load("detectors", spec.key)
+        detectors[name] = plugin.make(dict(spec.options), None)
+    return Rules(services=recorded.services, detectors=detectors, alerts=recorded.alerts)
+
+
+def _check_format(document: dict[str, Any]) -> None:
+    if document.get("leakguard") != FORMAT:
+        raise UsageError(
+            f"the recording has format {document.get('leakguard')!r}, this version reads {FORMAT}"
+        )

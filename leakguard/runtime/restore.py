@@ -1,0 +1,46 @@
+"""From what the store kept to the state the engine goes on from."""
+
+from leakguard.core.sample import Incarnation
+from leakguard.core.series import Series
+from leakguard.core.state import ServiceRecord, ServiceState, State
+from leakguard.linux.children import Children
+from leakguard.linux.procfs import ProcFs
+from leakguard.store.base import Saved, SavedSamples
+
+
+def restore(saved: Saved) -> State:
+    """Build the state: records as they were, series of the incarnations that are still known."""
+    services = {
+        name: ServiceState(record=record, series=_series(record, saved.samples.get(name)))
+        for name, record in saved.records.items()
+        if name
+    }
+    return State(
+        instance=saved.instance,
+        serial=saved.serial,
+        services=services,
+        own=saved.records.get("", ServiceRecord(name="")),
+    )
+
+
+def known_incarnations(state: State) -> dict[str, Incarnation]:
+    """Give the last incarnation of each service."""
+    return {
+        name: service.record.incarnation
+        for name, service in state.services.items()
+        if service.record.incarnation is not None
+    }
+
+
+def adopt_children(known: dict[str, Incarnation], children: Children, proc: ProcFs) -> None:
+    """Take over children that outlived an earlier daemon, so that no second one is started."""
+    for service, incarnation in known.items():
+        if proc.is_running(incarnation):
+            children.adopt(service, incarnation)
+
+
+def _series(record: ServiceRecord, samples: SavedSamples | None) -> Series:
+    """Rebuild the series of the incarnation in the record; another one's samples are no past."""
+    if samples is None or samples.incarnation != record.incarnation:
+        return Series()
+    return samples.series()

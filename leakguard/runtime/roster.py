@@ -1,0 +1,170 @@
+"""Which guarded services there are now, and where each runs: targets asked, slots remembered.
+
+An entry without `each` is one service and must match one tree; several unrelated matches are
+ambiguous. An entry with `each` is one service per match: a match takes the lowest free slot
+(`worker:1`, `worker:2`, …) and the process that replaces it takes the slot it left, so that
+state, breaker and series follow the place and not the pid.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from leakguard.core.errors import TargetError
+from leakguard.core.instant import Instant
+from leakguard.core.plan import ServicePlan
+from leakguard.core.sample import Incarnation, Location
+from leakguard.targets.base import Target
+
+RELOCATE_S = 30.0
+"""A location that still answers is looked up again after this, in case the target moved on."""
+EACH_S = 10.0
+FORGET_S = 600.0
+"""A slot that stays empty this long is no longer guarded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry of the configuration and its target."""
+
+    plan: ServicePlan
+    target: Target
+
+
+@dataclass(slots=True)
+class Slot:
+    """One guarded service."""
+
+    entry: Entry
+    location: Location | None = None
+    located_boot_s: float = float("-inf")
+    last_seen_boot_s: float | None = None
+    incarnation: Incarnation | None = None
+
+
+class Roster:
+    """Looks services up. Used by the loop; `fresh` also by the executor's threads."""
+
+    def __init__(self, entries: Mapping[str, Entry], known: Mapping[str, Incarnation]) -> None:
+        """Start from the entries by name; `known` are the incarnations of an earlier daemon."""
+        self._entries = dict(entries)
+        self._slots: dict[str, Slot] = {}
+        self._scanned: dict[str, float] = {}
+        for name, entry in self._entries.items():
+            own = [n for n in known if n.partition(":")[0] == name and ":" in n]
+            names = (own or [f"{name}:1"]) if entry.plan.each else [name]
+            for slot_name in names:
+                self._slots[slot_name] = Slot(entry, incarnation=known.get(slot_name))
+
+    def names(self) -> tuple[str, ...]:
+        """Give every guarded service."""
+        return tuple(self._slots)
+
+    def entry(self, service: str) -> Entry:
+        """Give the entry that a service belongs to."""
+        return self._entries[service.partition(":")[0]]
+
+    def known(self) -> dict[str, Incarnation]:
+        """Give the last incarnation seen in each slot, for the roster after a reload."""
+        return {n: s.incarnation for n, s in self._slots.items() if s.incarnation is not None}
+
+    def scan(self, now: Instant) -> tuple[str, ...]:
+        """Look for new matches of `each` entries; gives the slots that are given up."""
+        dropped: list[str] = []
+        for name, entry in self._entries.items():
+            if entry.plan.each and now.boot_s - self._scanned.get(name, float("-inf")) >= EACH_S:
+                self._scanned[name] = now.boot_s
+                dropped += self._scan_one(name, entry, now)
+        return tuple(dropped)
+
+    def where(self, service: str, now: Instant, *, again: bool = False) -> Location:
+        """Give where a service runs, from memory unless `again` or too old.
+
+        Raises:
+            TargetError: it does not run, or several unrelated processes match.
+            ReadingError: it cannot be known now.
+        """
+        slot = self._slots[service]
+        old = now.boot_s - slot.located_boot_s >= RELOCATE_S
+        if slot.location is None or again or old:
+            slot.location = None
+            slot.location = self._locate(service, slot)
+            slot.located_boot_s = now.boot_s
+        slot.last_seen_boot_s = now.boot_s
+        slot.incarnation = slot.location.root
+        return slot.location
+
+    def forget(self, service: str) -> None:
+        """Drop what is remembered of where a service runs."""
+        self._slots[service].location = None
+
+    def fresh(self, service: str) -> Location | None:
+        """Look where a service is right now, for the executor; None when it is not there."""
+        slot = self._slots.get(service)
+        if slot is None:
+            return None
+        try:
+            return self._locate(service, slot)
+        except TargetError:
+            return None
+
+    def _locate(self, service: str, slot: Slot) -> Location:
+        found = slot.entry.target.locate()
+        if slot.entry.plan.each:
+            return self._own_match(service, slot, found)
+        if len(found) > 1:
+            raise TargetError(_ambiguous(service, slot.entry, found), ambiguous=True)
+        if not found:
+            raise TargetError(f"{service}: no {slot.entry.target.describe()}")
+        return found[0]
+
+    def _own_match(self, service: str, slot: Slot, found: tuple[Location, ...]) -> Location:
+        """Give the match that is in this slot, or the oldest one that is in none."""
+        for location in found:
+            if location.root == slot.incarnation:
+                return location
+        taken = {s.incarnation for s in self._slots.values() if s.entry is slot.entry}
+        free = [location for location in found if location.root not in taken]
+        if not free:
+            raise TargetError(f"{service}: no further {slot.entry.target.describe()}")
+        return free[0]
+
+    def _scan_one(self, name: str, entry: Entry, now: Instant) -> Iterable[str]:
+        try:
+            found = entry.target.locate()
+        except TargetError:
+            found = ()
+        slots = {n: s for n, s in self._slots.items() if s.entry is entry}
+        taken = {s.incarnation for s in slots.values()}
+        free = [n for n, s in slots.items() if s.incarnation not in {f.root for f in found}]
+        for location in (f for f in found if f.root not in taken):
+            slot_name = free.pop(0) if free else self._next_name(name)
+            slot = self._slots.setdefault(slot_name, Slot(entry))
+            slot.location, slot.located_boot_s = location, now.boot_s
+            slot.incarnation = location.root
+        return self._give_up(name, entry, now)
+
+    def _next_name(self, name: str) -> str:
+        number = 1
+        while f"{name}:{number}" in self._slots:
+            number += 1
+        return f"{name}:{number}"
+
+    def _give_up(self, name: str, entry: Entry, now: Instant) -> list[str]:
+        gone = []
+        for slot_name, slot in list(self._slots.items()):
+            seen = slot.last_seen_boot_s
+            if slot.entry is not entry or slot_name == f"{name}:1" or slot.location is not None:
+                continue
+            if seen is not None and now.boot_s - seen >= FORGET_S:
+                del self._slots[slot_name]
+                gone.append(slot_name)
+        return gone
+
+
+def _ambiguous(service: str, entry: Entry, found: tuple[Location, ...]) -> str:
+    pids = ", ".join(f"{f.root.pid} ({f.name})" for f in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return (
+        f"{service}: {len(found)} unrelated processes match {entry.target.describe()}: "
+        f"{pids}{more}; make the target narrower, or set `each: true`"
+    )

@@ -1,0 +1,316 @@
+"""What a configuration would do on this machine, found out without acting: the work of `check`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from leakguard.core.errors import LeakguardError, TargetError
+from leakguard.core.facts import Surroundings, effective_limit, rooms
+from leakguard.core.instant import Clock, Instant
+from leakguard.core.plan import Plan, ServicePlan
+from leakguard.core.policy import Mode
+from leakguard.core.sample import Absent, Location, Sample, Scope, Snapshot
+from leakguard.core.units import format_bytes
+from leakguard.linux.cgroupfs import CgroupFs
+from leakguard.linux.children import Children, run_here
+from leakguard.linux.procfs import ProcFs
+from leakguard.runtime.bootstrap import Machine, Parts, build
+from leakguard.runtime.collect import Collector
+from leakguard.runtime.schedule_words import ScheduleReport, report
+from leakguard.runtime.trigger_words import guards_in_words, triggers_in_words
+
+CANNOT_SEE = "limits above it cannot be seen from here: they are unknown, not absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitReport:
+    """One limit of a match. `source`: cgroup, host, rlimit or configured; `path` of a cgroup."""
+
+    source: str
+    limit_bytes: int
+    headroom_bytes: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchReport:
+    """One guarded service as it runs now. Sizes in bytes, None where they cannot be read."""
+
+    service: str
+    pid: int
+    name: str
+    processes: int | None = None
+    value_bytes: int | None = None
+    pss_bytes: int | None = None
+    effective_limit_bytes: int | None = None
+    effective_source: str = ""
+    limits: tuple[LimitReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceReport:
+    """One entry under `services`. `problems` make the check fail, `notes` do not."""
+
+    name: str
+    where: str
+    mode: str
+    measure: str
+    target: str = ""
+    matches: tuple[MatchReport, ...] = ()
+    driver: str = ""
+    restart: str = ""
+    """What a restart does."""
+    who_starts: str = ""
+    """Who starts the service again; empty when that is not known."""
+    triggers: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
+    schedules: tuple[ScheduleReport, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """The whole configuration. `machine`: whether the machine was looked at, too."""
+
+    host: str
+    sources: tuple[str, ...]
+    machine: bool
+    services: tuple[ServiceReport, ...]
+    channels: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """What is wrong beside the services."""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is wrong."""
+        return not self.problems and not any(service.problems for service in self.services)
+
+
+@dataclass(slots=True)
+class _Findings:
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def this_machine(plan: Plan, clock: Clock) -> Machine:
+    """Give the machine as `plan` says that it is to be read."""
+    proc = ProcFs(plan.proc_root)
+    return Machine(
+        clock=clock,
+        proc=proc,
+        cgroups=CgroupFs(proc, plan.cgroup_root),
+        children=Children(run_here, clock),
+    )
+
+
+def check(plan: Plan, now: Instant, machine: Machine | None) -> CheckReport:
+    """Look at every service without acting; without a machine, only at what the file says."""
+    problems: list[str] = []
+    if machine is not None:
+        _attempt(
+            lambda: build(replace(plan, services=()), machine, {}, _never_seen), problems, "alerts"
+        )
+    return CheckReport(
+        host=plan.host,
+        sources=plan.sources,
+        machine=machine is not None,
+        services=tuple(_service(plan, service, now, machine) for service in plan.services),
+        channels=tuple(f"{c.name} ({c.notifier.key})" for c in plan.channels),
+        problems=tuple(problems),
+    )
+
+
+def _service(
+    plan: Plan, service: ServicePlan, now: Instant, machine: Machine | None
+) -> ServiceReport:
+    rules = service.rules
+    said = ServiceReport(
+        name=rules.name,
+        where=service.where,
+        mode=rules.mode.value,
+        measure=rules.measure.value,
+        driver=rules.restart.driver,
+        triggers=triggers_in_words(rules),
+        guards=guards_in_words(rules),
+        schedules=tuple(report(rule, now) for rule in rules.policy.schedules),
+    )
+    if machine is None:
+        return said
+    only = replace(plan, services=(service,), channels=())
+    found = _Findings()
+    parts = _attempt(lambda: build(only, machine, {}, _never_seen), found.problems, rules.name)
+    if parts is None:
+        return replace(said, problems=tuple(found.problems))
+    seen = _Look(parts, service, machine, found).run(now)
+    return replace(
+        said,
+        target=seen.target,
+        matches=seen.matches,
+        restart=seen.restart,
+        who_starts=seen.who_starts,
+        problems=tuple(dict.fromkeys(found.problems)),
+        notes=tuple(dict.fromkeys(found.notes)),
+    )
+
+
+def _attempt(work: Callable[[], Parts], problems: list[str], what: str) -> Parts | None:
+    try:
+        return work()
+    except (LeakguardError, OSError, ValueError) as error:
+        problems.append(f"{what}: {error}")
+        return None
+
+
+def _never_seen(_service: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    target: str
+    matches: tuple[MatchReport, ...]
+    restart: str
+    who_starts: str
+
+
+class _Look:
+    """One look at one service."""
+
+    def __init__(
+        self, parts: Parts, service: ServicePlan, machine: Machine, found: _Findings
+    ) -> None:
+        self._parts, self._service, self._machine, self._found = parts, service, machine, found
+        self._collector = Collector(parts.roster, machine.proc, machine.cgroups)
+
+    def run(self, now: Instant) -> _Seen:
+        """Sample, rehearse and describe."""
+        roster, name = self._parts.roster, self._service.rules.name
+        roster.scan(now)
+        snapshot = self._collector.collect(roster.names(), now).snapshot
+        matches = tuple(self._matches(snapshot))
+        driver = next(iter(self._parts.drivers.values()), None)
+        self._rehearse()
+        return _Seen(
+            target=roster.entry(name).target.describe(),
+            matches=matches,
+            restart=driver.describe() if driver else "",
+            who_starts=driver.who_starts() if driver else "",
+        )
+
+    def _matches(self, snapshot: Snapshot) -> Iterator[MatchReport]:
+        for reading in snapshot.readings:
+            if isinstance(reading, Sample):
+                yield self._measured(reading, snapshot)
+                continue
+            reason = reading.reason
+            if isinstance(reading, Absent) and self._service.rules.restart.starts:
+                self._found.notes.append("leakguard starts it when it runs")
+            else:
+                self._found.problems.append(reason)
+
+    def _measured(self, sample: Sample, snapshot: Snapshot) -> MatchReport:
+        rules = self._service.rules
+        around = Surroundings(host=snapshot.host, domains=snapshot.domains)
+        effective = effective_limit(sample, around, rules)
+        limits = tuple(
+            LimitReport(
+                source=room.kind.value,
+                limit_bytes=room.limit_bytes,
+                headroom_bytes=room.headroom_bytes,
+                path=room.path,
+            )
+            for room in rooms(sample, around, rules, effective)
+        )
+        nearest = next((limit for limit in limits if limit.limit_bytes == effective), None)
+        location = self._location(sample)
+        self._judge(sample, nearest)
+        return MatchReport(
+            service=sample.service,
+            pid=sample.incarnation.pid,
+            name=location.name if location else "",
+            processes=sample.processes,
+            value_bytes=sample.value_bytes,
+            pss_bytes=self._pss(location),
+            effective_limit_bytes=effective,
+            effective_source=_source(nearest),
+            limits=limits,
+        )
+
+    def _judge(self, sample: Sample, limit: LimitReport | None) -> None:
+        value, rules = sample.value_bytes, self._service.rules
+        measured = f"{sample.service} uses {format_bytes(value)} ({rules.measure.value})"
+        if limit is not None and value >= limit.limit_bytes:
+            self._found.problems.append(
+                f"{measured}, which is above its limit of {format_bytes(limit.limit_bytes)} "
+                f"({_source(limit)}): raise the limit, or restart it first"
+            )
+        rule = rules.policy.threshold
+        above = rule.above.resolve(limit.limit_bytes if limit else None) if rule else None
+        if above is not None and value >= above:
+            self._found.notes.append(
+                f"{measured}, which is above its threshold of {format_bytes(above)}: "
+                "it would be restarted at once"
+            )
+
+    def _location(self, sample: Sample) -> Location | None:
+        try:
+            return self._parts.roster.where(sample.service, sample.at)
+        except LeakguardError:  # it ended since it was sampled
+            return None
+
+    def _pss(self, location: Location | None) -> int | None:
+        if location is None:
+            return None
+        proc, total = self._machine.proc, 0
+        try:
+            for pid in self._pids(location):
+                total += proc.smaps_rollup(pid)[0]
+        except LeakguardError:
+            self._found.notes.append(
+                "PSS cannot be read by this user: run `leakguard check` as root to see it"
+            )
+            return None
+        return total
+
+    def _pids(self, location: Location) -> tuple[int, ...]:
+        root = location.root.pid
+        if location.scope is Scope.CGROUP:
+            cgroups = self._machine.cgroups
+            return cgroups.procs(cgroups.directory(location.cgroup_path))
+        return (root,) if location.scope is Scope.PROCESS else self._machine.proc.tree(root)
+
+    def _rehearse(self) -> None:
+        acts = self._service.rules.mode is Mode.ACT
+        to = self._found.problems if acts else self._found.notes
+        for name in self._parts.roster.names():
+            driver = self._parts.drivers.get(name)
+            location = self._parts.roster.fresh(name)
+            if driver is None:
+                continue
+            if location is None and not driver.starts:
+                continue  # that it does not run is said already
+            try:
+                found = driver.rehearse(location)
+            except (LeakguardError, OSError) as error:
+                found = (str(error),)
+            to += [f"cannot act on {name}: {problem}" for problem in found]
+            self._hidden_limits(location)
+
+    def _hidden_limits(self, location: Location | None) -> None:
+        if location is None or self._complete(location):
+            return
+        self._found.notes.append(CANNOT_SEE)
+
+    def _complete(self, location: Location) -> bool:
+        cgroups = self._machine.cgroups
+        try:
+            group = cgroups.memory_dir(location.root.pid)
+            return group is not None and all(one.complete for one in cgroups.ancestors(group))
+        except (LeakguardError, TargetError):
+            return False
+
+
+def _source(limit: LimitReport | None) -> str:
+    if limit is None:
+        return ""
+    return f"{limit.source} {limit.path}".strip()

@@ -1,0 +1,54 @@
+"""What would restart a service, and what would hold that back, in words."""
+
+from collections.abc import Iterator
+
+from leakguard.core.policy import CatchUp, Mode, ServiceRules
+from leakguard.core.units import format_duration
+
+
+def triggers_in_words(rules: ServiceRules) -> tuple[str, ...]:
+    """Say what restarts the service, one line for each trigger."""
+    return tuple(_triggers(rules)) or ("nothing: no trigger is set",)
+
+
+def guards_in_words(rules: ServiceRules) -> tuple[str, ...]:
+    """Say what holds a restart back."""
+    return tuple(_guards(rules))
+
+
+def _triggers(rules: ServiceRules) -> Iterator[str]:
+    policy, measure = rules.policy, rules.measure.value
+    if policy.threshold is not None:
+        for_s = policy.threshold.for_s
+        lasting = f" for {format_duration(for_s)}" if for_s else ""
+        share = " of the effective limit" if policy.threshold.above.share is not None else ""
+        yield f"threshold: {measure} above {policy.threshold.above}{share}{lasting}"
+    if policy.forecast is not None:
+        lead = policy.forecast.lead_s
+        within = (
+            "twice the measured stop and start time (at most 10m)"
+            if lead is None
+            else format_duration(lead)
+        )
+        risk = f"{100 * policy.forecast.risk:g}%"
+        yield f"forecast: the chance of reaching a limit within {within} is above {risk}"
+    for schedule in policy.schedules:
+        below = schedule.skip_below
+        unless = f", unless {measure} is below {below}" if below is not None else ""
+        missed = "made up for" if schedule.catch_up is CatchUp.RUN else "skipped"
+        yield f"schedule: {schedule.cron} in {schedule.timezone}{unless}; a missed time is {missed}"
+    if policy.max_age_s is not None:
+        yield f"age: it has run for {format_duration(policy.max_age_s)}"
+
+
+def _guards(rules: ServiceRules) -> Iterator[str]:
+    guards = rules.guards
+    if rules.mode is Mode.OBSERVE:
+        yield "mode observe: decided, logged and alerted, but nothing is restarted"
+    if guards.grace_s:
+        grace = format_duration(guards.grace_s)
+        yield f"grace: schedules, age and slow forecasts wait {grace} after a start"
+    yield (
+        f"breaker: after {guards.max_restarts} restarts within {format_duration(guards.per_s)} "
+        "leakguard only watches and alerts"
+    )
