@@ -32,21 +32,19 @@ class ProcFiles:
         argv: Sequence[str] = (),
         state: str = "S",
         flags: int = 0,
-        anon: int = 10 * MIB,
-        file: int = 0,
-        shmem: int = 0,
-        swap: int = 0,
         cgroups: str = "0::/\n",
+        **sizes: int,
     ) -> None:
-        """Write one process; sizes in bytes."""
-        pages = (anon + file + shmem) // PAGE_BYTES
-        filler = " ".join("0" for _ in range(9, 22 - 0))
+        """Write one process; `sizes` in bytes as in `size`, 10 MiB of `anon` by default."""
+        sizes = {"anon": 10 * MIB} | sizes
+        pages = (sum(sizes.values()) - sizes.get("swap", 0)) // PAGE_BYTES
+        counters = " ".join(["0"] * 12)
         self.write(
             f"{pid}/stat",
-            f"{pid} ({name}) {state} {parent} {pid} {pid} 0 -1 {flags} "
-            f"{' '.join(filler.split()[:12])} {start} {4 * pages * PAGE_BYTES} {pages} 0\n",
+            f"{pid} ({name}) {state} {parent} {pid} {pid} 0 -1 {flags} {counters} {start} "
+            f"{4 * pages * PAGE_BYTES} {pages} {' '.join(['0'] * 28)}\n",
         )
-        self.size(pid, anon=anon, file=file, shmem=shmem, swap=swap)
+        self.size(pid, **sizes)
         self.write(f"{pid}/cmdline", "".join(f"{word}\0" for word in argv or (name,)))
         self.write(f"{pid}/cgroup", cgroups)
         self.write(f"{pid}/maps", "")

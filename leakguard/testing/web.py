@@ -56,7 +56,7 @@ def worker(**changes: object) -> ServiceStatus:
 
 CGROUP_LIMIT = LimitStatus(
     kind="cgroup",
-    path="/workers/worker",
+    path="/jobs/worker",
     limit_bytes=1024 * MIB,
     headroom_bytes=212 * MIB,
     time_to_limit=TimeToLimit(p05_s=16800.0, p50_s=36342.0, p95_s=None),

@@ -1,0 +1,63 @@
+"""Options that several commands share, spelled and explained once."""
+
+import os
+import pwd
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from leakguard.core.errors import UnitError
+from leakguard.core.units import parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType[float]):
+    """A duration with its unit (`20m`), as seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the text; click reports what is wrong with it."""
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return float(parse_duration(str(value)))
+        except UnitError as error:
+            self.fail(str(error), param, ctx)
+
+
+def socket_option(function: F) -> F:
+    """Add `--socket PATH`."""
+    return click.option(
+        "--socket",
+        "socket_path",
+        metavar="PATH",
+        help="The daemon's unix socket.  [default: $LEAKGUARD_SOCKET, then the usual places]",
+    )(function)
+
+
+def json_option(text: str = "Print one JSON document.") -> Callable[[F], F]:
+    """Add `--json`, explained by `text`."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def reason_option(function: F) -> F:
+    """Add `--reason TEXT`."""
+    return click.option("--reason", metavar="TEXT", default="", help="Why, for log and alerts.")(
+        function
+    )
+
+
+def who() -> str:
+    """Give the name of the person at the keyboard, also behind sudo."""
+    name = os.environ.get("SUDO_USER")
+    if name:
+        return name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container often runs a uid that has no name
+        return f"uid {os.getuid()}"

@@ -1,0 +1,102 @@
+"""`leakguard restart`: ask for a restart, wait, and say how it ended."""
+
+import threading
+from http import HTTPStatus
+from typing import Any
+
+import click
+
+from leakguard.cli._client import Client, service_path
+from leakguard.cli._options import Duration, json_option, reason_option, socket_option, who
+from leakguard.cli._output import Exit, emit_json, talk
+
+EPILOG = """\b
+Examples:
+  leakguard restart worker --reason "new release"
+  leakguard restart worker --force --timeout 2m
+Exit codes: 0 restarted (or accepted, with --no-wait), 1 refused, failed or not known in time.
+"""
+POLL_S = 0.25
+RECENT = 100
+GOOD = frozenset({"RestartSucceeded", "ServiceStarted"})
+BAD = frozenset({"RestartFailed", "RestartAbandoned", "RestartSkipped"})
+
+Plain = dict[str, Any]  # a JSON object is untyped
+
+
+@click.command("restart", epilog=EPILOG)
+@click.argument("service", metavar="SERVICE")
+@click.option("--force", is_flag=True, help="Also when it is paused or its breaker is open.")
+@reason_option
+@click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    metavar="DURATION",
+    default="5m",
+    show_default=True,
+    help="How long to wait for the outcome.",
+)
+@json_option()
+@socket_option
+def command(  # noqa: PLR0917  click calls it by name
+    service: str,
+    force: bool,  # noqa: FBT001  click calls it by name
+    reason: str,
+    no_wait: bool,  # noqa: FBT001  click calls it by name
+    timeout: float,
+    as_json: bool,  # noqa: FBT001  click calls it by name
+    socket_path: str | None,
+) -> int:
+    """Restart one service now and wait for the outcome."""
+    client = Client(socket_path)
+    body = {"force": force, "reason": reason, "by": who()}
+    status, reply = client.post(service_path(service, "restart"), body)
+    accepted = status == HTTPStatus.OK
+    outcome = None
+    if accepted and not no_wait:
+        if not as_json:
+            talk(f"restarting {service} ({reply['action_id']})…")
+        outcome = _wait(client, service, reply["action_id"], timeout)
+    done = accepted and (no_wait or (outcome is not None and outcome["event"] in GOOD))
+    if as_json:
+        emit_json({**reply, "outcome": outcome})
+    else:
+        _report(service, reply, outcome, accepted=accepted, no_wait=no_wait, timeout=timeout)
+    return Exit.OK if done else Exit.FAILED
+
+
+def _wait(client: Client, service: str, action_id: str, timeout: float) -> Plain | None:
+    """Look for the event that ends the action; None when it did not come in time."""
+    pause = threading.Event()
+    for _ in range(max(1, round(timeout / POLL_S))):
+        events = client.get("/api/v1/events", service=service, limit=RECENT)["events"]
+        for event in events:
+            if event.get("action_id") == action_id and event["event"] in GOOD | BAD:
+                return dict(event)
+        pause.wait(POLL_S)
+    return None
+
+
+def _report(
+    service: str,
+    reply: Plain,
+    outcome: Plain | None,
+    *,
+    accepted: bool,
+    no_wait: bool,
+    timeout: float,
+) -> None:
+    if not accepted:
+        talk(f"leakguard: {service} is not restarted: {reply['message']}")
+    elif no_wait:
+        print(f"accepted: {reply['message']} ({reply['action_id']})")
+    elif outcome is None:
+        talk(
+            f"leakguard: the outcome was not known after {timeout:g}s; "
+            f"`leakguard history {service}` will show it"
+        )
+    elif outcome["event"] in GOOD:
+        print(outcome["message"])
+    else:
+        talk(f"leakguard: {outcome['message']}")

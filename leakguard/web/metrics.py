@@ -1,0 +1,146 @@
+"""`/metrics`: a status as Prometheus families. A value that is not known is absent, never 0."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from itertools import product
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from leakguard.core.guards import Guard
+from leakguard.core.policy import Trigger
+from leakguard.core.status import LimitStatus, ServiceStatus, Status
+from leakguard.core.trend import Verdict
+from leakguard.web.metric_table import METRICS
+
+OUTCOMES = ("succeeded", "failed", "abandoned", "skipped")
+"""How a restart can end; the second half of the keys of `restart_counts`."""
+
+RESULTS = ("ok", "failed", "gave_up")
+"""Results of deliveries that only grow; what is pending is a gauge."""
+
+OTHERS = "others"
+LEAKGUARD_STARTS = "child"
+
+Samples = Iterable[tuple[str, float | None, Mapping[str, str]]]
+"""Name in METRICS, value or None when it is not known, labels."""
+
+
+class Metrics:
+    """The registry of one daemon: its services, and the process itself."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        """Read `status` at every scrape."""
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_StatusCollector(status))
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[str, bytes]:
+        """Give content type and text in the format that `accept` asks for."""
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(self._registry)
+
+
+class _StatusCollector(Collector):
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        """Give one family per metric that has a value."""
+        families = {name: Metric(_family(name), m.help, m.kind) for name, m in METRICS.items()}
+        for name, value, labels in _all(self._status()):
+            if value is not None:
+                families[name].add_sample(name, dict(labels), value)
+        return [family for family in families.values() if family.samples]
+
+
+def _family(name: str) -> str:
+    kind = METRICS[name].kind
+    return name.removesuffix("_total" if kind == "counter" else "_info" if kind == "info" else "")
+
+
+def _all(status: Status) -> Samples:
+    yield "leakguard_build_info", 1, {"version": status.version}
+    yield "leakguard_config_last_reload_successful", status.config_ok, {}
+    yield "leakguard_store_ok", status.store == "ok", {}
+    yield "leakguard_ready", status.ready, {}
+    for service in status.services:
+        yield from _service(service)
+    for channel, results in status.deliveries.items():
+        for result in RESULTS:
+            labels = {"channel": channel, "result": result}
+            yield "leakguard_deliveries_total", results.get(result, 0), labels
+        yield "leakguard_deliveries_pending", results.get("pending", 0), {"channel": channel}
+
+
+def _service(service: ServiceStatus) -> Samples:
+    own = {"service": service.name}
+    yield from _memory(service, own)
+    yield from _limits(service, own)
+    yield from _counts(service, own)
+    yield "leakguard_slope_bytes_per_second", service.slope_bytes_per_s, own
+    for verdict in Verdict:
+        labels = {**own, "verdict": verdict.value}
+        yield "leakguard_verdict", service.verdict == verdict.value, labels
+    yield "leakguard_breaker_open", service.breaker_open, own
+    if service.next_schedule:
+        due = _seconds(service.next_schedule)
+        yield "leakguard_next_restart_timestamp_seconds", due, own
+
+
+def _memory(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
+    sizes = {
+        "rss": service.rss_bytes,
+        "anon": service.anon_bytes,
+        "file": service.file_bytes,
+        "shmem": service.shmem_bytes,
+        "swap": service.swap_bytes,
+        service.measure: service.value_bytes,
+    }
+    for measure, size in sizes.items():
+        yield "leakguard_memory_bytes", size, {**own, "measure": measure}
+
+
+def _limits(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
+    """Give one limit of each kind: the one with the least room, where there are several."""
+    tightest: dict[str, LimitStatus] = {}
+    for limit in service.limits or ((service.nearest,) if service.nearest else ()):
+        known = tightest.get(limit.kind)
+        if known is None or limit.headroom_bytes < known.headroom_bytes:
+            tightest[limit.kind] = limit
+    for kind, limit in tightest.items():
+        yield "leakguard_limit_bytes", limit.limit_bytes, {**own, "kind": kind}
+    if service.nearest is None:
+        return
+    yield "leakguard_headroom_bytes", service.nearest.headroom_bytes, own
+    times = service.nearest.time_to_limit
+    if times is None:
+        return
+    for quantile, seconds in (("0.05", times.p05_s), ("0.5", times.p50_s), ("0.95", times.p95_s)):
+        yield "leakguard_time_to_limit_seconds", seconds, {**own, "quantile": quantile}
+
+
+def _counts(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
+    """Give every counter, at 0 where nothing happened yet, so that rates see the first event."""
+    for key in sorted({*_known_restarts(service), *service.restart_counts}):
+        reason, _, outcome = key.partition("/")
+        labels = {**own, "reason": reason, "outcome": outcome}
+        yield "leakguard_restarts_total", service.restart_counts.get(key, 0), labels
+    for guard in sorted({*(g.value for g in Guard), *service.veto_counts}):
+        labels = {**own, "guard": guard}
+        yield "leakguard_vetoes_total", service.veto_counts.get(guard, 0), labels
+    yield "leakguard_sample_errors_total", service.sample_errors, own
+    yield "leakguard_oom_kills_total", service.oom_kills, {**own, "cause": "cgroup"}
+
+
+def _known_restarts(service: ServiceStatus) -> Iterable[str]:
+    starts = service.driver == LEAKGUARD_STARTS
+    triggers = (t for t in Trigger if starts or t is not Trigger.RESPAWN)
+    yield from (f"{trigger.value}/{end}" for trigger, end in product(triggers, OUTCOMES))
+    yield f"{OTHERS}/succeeded"
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
