@@ -21,6 +21,8 @@ class EventKind(StrEnum):
     EXHAUSTION_AVERTED = "ExhaustionAverted"
     THRESHOLD_CROSSED = "ThresholdCrossed"
     THRESHOLD_CLEARED = "ThresholdCleared"
+    LIMIT_PASSED = "LimitPassed"
+    LIMIT_KEPT = "LimitKept"
     RESTART_DECIDED = "RestartDecided"
     RESTART_VETOED = "RestartVetoed"
     RESTART_SUCCEEDED = "RestartSucceeded"

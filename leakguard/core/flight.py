@@ -30,7 +30,7 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
         return
     match outcome.kind:
         case OutcomeKind.DONE:
-            _set(tick, service, replace(flight, stop_s=outcome.stop_s))
+            _set(tick, service, replace(flight, stop_s=outcome.stop_s, started=outcome.started))
         case OutcomeKind.FAILED:
             _set(tick, service, replace(flight, failed=outcome.message or "the driver failed"))
         case OutcomeKind.STALE:
@@ -54,6 +54,8 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
         case Sample() if reading.incarnation != flight.old:
             _arrive(tick, service, flight, rules)
             return True
+        case Absent() if flight.started is not None and reading.exit_code is not None:
+            _arrive_and_end(tick, service, flight, rules, reading.exit_code)
         case Sample() | Absent() if flight.failed:
             _fail(tick, service, flight, flight.failed)
         case Sample() | Absent() | Unreadable():
@@ -97,6 +99,17 @@ def _arrive(tick: Tick, service: ServiceState, flight: Flight, rules: ServiceRul
             id=flight.action_id + HEALTH_SUFFIX, service=service.record.name, within_s=within
         )
     )
+
+
+def _arrive_and_end(
+    tick: Tick, service: ServiceState, flight: Flight, rules: ServiceRules, code: int
+) -> None:
+    """Take note of a process that we started and that ended before it could be sampled."""
+    service = tick.amend(service.record.name, incarnation=flight.started)
+    if rules.restart.health_within_s is None:
+        _succeed(tick, service, flight)
+    else:
+        _fail(tick, service, flight, f"it ended at once with code {code}")
 
 
 def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from leakguard.core.sample import Incarnation
+
 
 class OutcomeKind(StrEnum):
     """How an action ended, as far as the executor knows; success is judged by the next sample."""
@@ -30,6 +32,8 @@ class Outcome:
     permanent: bool = False
     stop_s: float | None = None
     """Seconds from the first signal to the end of the old incarnation, where the driver saw it."""
+    started: Incarnation | None = None
+    """The process that the driver itself started: it ran, even if it ended before a sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

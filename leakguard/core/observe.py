@@ -175,7 +175,7 @@ def _observe_absence(tick: Tick, absent: Absent, rules: ServiceRules) -> Service
     tick.event(
         EventKind.SERVICE_MISSING,
         absent.service,
-        Severity.WARNING,
+        Severity.INFO if absent.exit_code == 0 else Severity.WARNING,
         absent.reason,
         exit_code=absent.exit_code,
         ambiguous=absent.ambiguous or None,

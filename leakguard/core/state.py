@@ -60,6 +60,8 @@ class Flight:
     before_bytes: int | None = None
     stop_s: float | None = None
     request_id: str = ""
+    started: Incarnation | None = None
+    """The process that the driver started, when it said so."""
     failed: str = ""
     """What the driver said when it could not; the next reading decides what came of it."""
 

@@ -124,6 +124,7 @@ def assess(
     assessment = facts.assess(before, trend, around, rules, tick.now)
     service = tick.put(replace(before, assessment=assessment, fitted_boot_s=fitted))
     service = _follow_threshold(tick, service, rules)
+    service = _follow_limit(tick, service, assessment)
     service = _follow_leak(tick, service, trend)
     return _follow_exhaustion(tick, service, assessment)
 
@@ -143,6 +144,27 @@ def _follow_threshold(tick: Tick, service: ServiceState, rules: ServiceRules) ->
         service = tick.put(replace(service, over_since=None))
         tick.event(
             EventKind.THRESHOLD_CLEARED, name, Severity.INFO, f"{name} is below its threshold again"
+        )
+    return tick.service(name)
+
+
+def _follow_limit(tick: Tick, service: ServiceState, found: Assessment) -> ServiceState:
+    """Tell when a configured limit lies below what is used: it says little, or comes too late."""
+    name, told = service.record.name, "limit" in service.suspected
+    configured = [f.room for f in found.forecasts if f.room.kind is LimitKind.CONFIGURED]
+    passed = any(room.headroom_bytes < 0 for room in configured)
+    if passed and not told:
+        tick.put(replace(service, suspected=service.suspected | {"limit"}))
+        tick.event(
+            EventKind.LIMIT_PASSED, name, Severity.WARNING,
+            f"{name} uses more than its configured limit of "
+            f"{format_bytes(configured[0].limit_bytes)}; nothing enforces it",
+            **evidence(service),
+        )  # fmt: skip
+    elif told and not passed:
+        tick.put(replace(service, suspected=service.suspected - {"limit"}))
+        tick.event(
+            EventKind.LIMIT_KEPT, name, Severity.INFO, f"{name} is below its configured limit again"
         )
     return tick.service(name)
 

@@ -48,9 +48,13 @@ class RestartOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """What the driver saw: seconds until the old incarnation was gone (None: it did not look)."""
+    """What the driver saw: seconds until the old incarnation was gone (None: it did not look).
+
+    `started`: the process that the driver itself started, if it did.
+    """
 
     stop_s: float | None = None
+    started: Incarnation | None = None
     message: str = ""
 
 

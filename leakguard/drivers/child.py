@@ -72,7 +72,7 @@ class ChildDriver(Driver):
             raise DriverError(f"leakguard is ending: {self._context.service} was not started again")
         self._sweep(order.cancelled)
         started = self._context.children.start(self._context.service, spec)
-        return Stopped(stop_s=stop_s, message=f"started {started}")
+        return Stopped(stop_s=stop_s, started=started, message=f"started {started}")
 
     def rehearse(self, location: Location | None) -> tuple[str, ...]:
         """Look whether the command could be started where it shall run."""

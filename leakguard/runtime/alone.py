@@ -11,6 +11,8 @@ from leakguard.linux.children import Children
 from leakguard.runtime.live import Live
 
 SIGNAL_EXIT = 128
+CANNOT_RUN = 127
+"""What a shell ends with when a command cannot be started."""
 
 FORWARDED = (
     signal.SIGHUP,
@@ -31,6 +33,7 @@ class Alone:
         self._children = children
         self._followed: Incarnation | None = None
         self._fd: int | None = None
+        self._never_ran = False
 
     @property
     def forwards(self) -> tuple[signal.Signals, ...]:
@@ -61,14 +64,19 @@ class Alone:
     def over(self, live: Live) -> bool:
         """Tell whether the command ended by itself and nothing starts it again."""
         service = live.state.services.get(self.service) if self.service else None
-        if service is None or service.record.flight is not None or not service.record.missing:
+        if service is None or service.record.flight is not None:
             return False
-        return not self._comes_back(service, live)
+        if service.record.incarnation is None:  # it could not even be started
+            self._never_ran = service.record.failures > 0
+            return self._never_ran
+        return service.record.missing and not self._comes_back(service, live)
 
     def exit_code(self, came: list[int]) -> int:
         """Give the code that the guard ends with: the command's, or 128+n when it was told to."""
         if not self.service:
             return 0
+        if self._never_ran:
+            return CANNOT_RUN
         code = self._children.exit_code(self.service)
         if code is not None:
             return code

@@ -82,12 +82,10 @@ class Collector:
         return self._services.read(name, location, rules.measure, now, keys)
 
     def _absent(self, name: str, now: Instant, error: TargetError) -> Absent:
+        code = self.roster.entry(name).target.exit_code()
+        reason = str(error) if code is None else f"{name} ended with code {code}"
         return Absent(
-            service=name,
-            at=now,
-            reason=str(error),
-            ambiguous=error.ambiguous,
-            exit_code=self.roster.entry(name).target.exit_code(),
+            service=name, at=now, reason=reason, ambiguous=error.ambiguous, exit_code=code
         )
 
     def _read_host(self) -> HostSample | None:

@@ -220,6 +220,7 @@ class Executor:
             kind=OutcomeKind.DONE,
             message=stopped.message,
             stop_s=stopped.stop_s,
+            started=stopped.started,
         )
 
     def _check(self, action: CheckHealth, cancelled: Event) -> Outcome:
