@@ -1,0 +1,1 @@
+"""State on disk: one transaction per tick; events and deliveries as an outbox."""
