@@ -11,6 +11,8 @@ from leakguard.core.trend import Verdict
 from leakguard.core.units import format_bytes, format_duration, format_rate
 
 LEAD_UNMEASURED_S = 10.0
+LEAD_YOUNG_S = 3.0
+"""While a series is too young for a verdict, growth may be a start-up: only the very end counts."""
 LEAD_FLOOR_S = 2.0
 LEAD_CEILING_S = 600.0
 SAMPLES_AHEAD = 2.0
@@ -30,6 +32,16 @@ def lead_s(service: ServiceState, rules: ServiceRules) -> float:
     if measured is None:
         return LEAD_UNMEASURED_S
     return min(LEAD_CEILING_S, max(LEAD_FLOOR_S, 2 * measured))
+
+
+def _lead_now_s(service: ServiceState, rules: ServiceRules, verdict: Verdict) -> float:
+    """Give the lead for this verdict: a start-up that fills half a limit is no leak yet."""
+    lead = lead_s(service, rules)
+    if verdict is Verdict.LEAKING:
+        return lead
+    measured = service.record.stop_start_s
+    young = LEAD_YOUNG_S if measured is None else max(LEAD_FLOOR_S, 2 * measured)
+    return min(lead, young)
 
 
 def by_threshold(service: ServiceState, rules: ServiceRules, now: Instant) -> Proposal | None:
@@ -60,7 +72,8 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     rule, facts = rules.policy.forecast, service.assessment
     if rule is None or facts is None:
         return None
-    lead = lead_s(service, rules) + SAMPLES_AHEAD * _interval_s(service)
+    lead = _lead_now_s(service, rules, facts.trend.verdict)
+    lead += SAMPLES_AHEAD * _interval_s(service)
     for foreseen in sorted(facts.forecasts, key=lambda f: f.early_edge_s() or 0.0):
         risk = foreseen.probability_within(lead)
         if risk <= rule.risk or not caused_by(facts.trend, foreseen):

@@ -23,7 +23,7 @@ log = logging.getLogger("leakguard.scheduler")
 
 THREADS = 2
 ROLL_UP_S = 60
-PRUNE_S = 3600
+PRUNE_S = 600
 DISPATCH_AT_LEAST_S = 60
 HEARTBEAT_S = 30
 _GAPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=400))
