@@ -10,7 +10,7 @@ from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import ScheduleRule
 
 NEXT = 5
-_AHEAD = timedelta(days=366)
+_AHEAD = timedelta(days=365)
 _STEP = timedelta(hours=6)  # no zone changes its clock twice within this
 
 

@@ -219,7 +219,7 @@ class _Look:
                 headroom_bytes=room.headroom_bytes,
                 path=room.path,
             )
-            for room in rooms(sample, around, rules, effective)
+            for room in rooms(sample, around, rules)
         )
         nearest = next((limit for limit in limits if limit.limit_bytes == effective), None)
         location = self._location(sample)

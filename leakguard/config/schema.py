@@ -1,0 +1,347 @@
+"""What people write: every setting once, with its type, its default and its explanation."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from leakguard.config.fields import (
+    Address,
+    Argv,
+    Count,
+    Cron,
+    Duration,
+    HttpUrl,
+    Limit,
+    Listen,
+    Name,
+    PositiveAmount,
+    PositiveDuration,
+    Risk,
+    SecretText,
+    SomeAmount,
+    Switch,
+    Timezone,
+    unfold_many,
+    unfold_off,
+    unfold_switch,
+)
+from leakguard.config.values import Model, read_seconds, structured
+from leakguard.core.events import Severity
+from leakguard.core.policy import CatchUp, Mode, Respawn
+from leakguard.core.sample import Measure
+
+LATER = ("blackouts", "depends_on", "drain", "group", "groups", "windows")
+"""Settings that later versions bring, for the message that says so."""
+
+
+OFF: dict[str, Any] = {"x-off": True}
+"""Marks a setting that `false` switches off."""
+
+MANY: dict[str, Any] = {"x-many": True}
+"""Marks a list that may be written as its only item."""
+
+
+def plug_in(kind: str) -> dict[str, Any]:
+    """Mark a setting that names a plug-in; `choices.py` validates it, `document.py` shows it."""
+    return {"x-plugin": kind}
+
+
+class Forecast(Model):
+    """When a forecast is enough to restart."""
+
+    SHORT: ClassVar[str] = "risk"
+
+    risk: Risk = Field(
+        default=0.05,
+        description="Restart when the chance of reaching the limit within `lead` is above this.",
+    )
+    lead: PositiveDuration | None = Field(
+        default=None,
+        description="How long before the limit to act. Left out: twice the measured stop and start"
+        " time, at most 10m.",
+    )
+
+
+class Threshold(Model):
+    """A plain limit on the measure."""
+
+    SHORT: ClassVar[str] = "above"
+
+    above: PositiveAmount | None = Field(
+        default=None,
+        description="Restart when the measure is above this size, or share of the effective limit.",
+    )
+    for_: Duration = Field(
+        default=read_seconds("0s"),
+        alias="for",
+        description="The measure must stay above it for this long without a break.",
+    )
+
+
+class Schedule(Model):
+    """Restarts at fixed times."""
+
+    SHORT: ClassVar[str] = "cron"
+
+    cron: Cron = Field(
+        description="Five fields (minute, hour, day of month, month, day of week), or @hourly,"
+        " @daily, @weekly, @monthly, @yearly."
+    )
+    skip_below: SomeAmount | None = Field(
+        default=None, description="Let the time pass when the measure is below this size or share."
+    )
+    catch_up: CatchUp = Field(
+        default=CatchUp.RUN,
+        description="What to do about a time that passed while nobody could act: run or skip.",
+    )
+
+
+class MaxRestarts(Model):
+    """The breaker: restarts beyond it are held back until the oldest is out of sight."""
+
+    SHORT: ClassVar[str] = "count"
+
+    count: Annotated[Count, Field(ge=1)] = Field(
+        default=4, description="So many restarts, whatever their cause, are allowed …"
+    )
+    per: PositiveDuration = Field(
+        default=read_seconds("6h"),
+        description="… within this time; then leakguard only watches and alerts.",
+    )
+
+
+class Health(Model):
+    """The health gate: exactly one of http, tcp and command."""
+
+    GATES: ClassVar[tuple[str, ...]] = ("http", "tcp", "command")
+
+    http: HttpUrl | None = Field(
+        default=None, description="URL that must answer 2xx or 3xx after a restart."
+    )
+    tcp: Address | None = Field(
+        default=None, description="host:port that must accept a connection after a restart."
+    )
+    command: Argv | None = Field(
+        default=None, description="Program and arguments, without a shell, that must exit with 0."
+    )
+    within: PositiveDuration = Field(
+        default=read_seconds("60s"), description="The gate must pass within this time."
+    )
+    every: PositiveDuration = Field(
+        default=read_seconds("500ms"), description="Time between two attempts."
+    )
+
+
+class Restart(Model):
+    """When and how a service is restarted."""
+
+    driver: Any = Field(
+        default=None,
+        description="Who restarts it: a driver's name, or {name: options}. Left out, it follows"
+        " from the target.",
+        json_schema_extra=plug_in("drivers"),
+    )
+    forecast: Annotated[Forecast | None, BeforeValidator(unfold_switch)] = Field(
+        default_factory=Forecast,
+        description="Restart before the memory runs out; false switches it off.",
+        json_schema_extra=OFF,
+    )
+    threshold: Annotated[Threshold | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="Restart above a fixed size or share.",
+        json_schema_extra=OFF,
+    )
+    schedule: Annotated[tuple[Schedule, ...], BeforeValidator(unfold_many)] = Field(
+        default=(),
+        description="Restart at fixed times: one schedule or a list of them.",
+        json_schema_extra=MANY,
+    )
+    max_age: Annotated[PositiveDuration | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="Restart when the service has run for this long.",
+        json_schema_extra=OFF,
+    )
+    grace: Duration = Field(
+        default=read_seconds("5m"),
+        description="After a start, schedules, age and slow forecasts wait this long.",
+    )
+    max_restarts: MaxRestarts = Field(
+        default_factory=MaxRestarts, description="How many restarts are allowed in what time."
+    )
+    deadline: PositiveDuration = Field(
+        default=read_seconds("60s"),
+        description="The new run must be seen within this time, or the restart failed.",
+    )
+    health: Annotated[Health | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="What must be well before a restart counts as succeeded.",
+        json_schema_extra=OFF,
+    )
+    respawn: Respawn | None = Field(
+        default=None,
+        description="For the target `child`: whether it is started again when it ended by itself."
+        " Left out: always.",
+    )
+
+
+class Defaults(Model):
+    """Settings that every service inherits."""
+
+    mode: Mode = Field(
+        default=Mode.OBSERVE,
+        description="observe: decide, log and alert, but restart nothing. act: do it.",
+    )
+    each: Switch = Field(
+        default=False,
+        description="One guarded service per match (name:1, name:2, …) instead of exactly one.",
+    )
+    measure: Measure = Field(
+        default=Measure.AUTO,
+        description="Which number counts: auto (anonymous, shared and swapped memory of the tree"
+        " or cgroup), rss, pss, uss or cgroup.",
+    )
+    limit: Limit = Field(
+        default=None,
+        description="auto: cgroups, host and rlimit count. A size is one more limit beside them.",
+    )
+    timezone: Timezone | None = Field(
+        default=None, description="Time zone of the schedules. Left out: the machine's."
+    )
+    sample_every: PositiveDuration = Field(
+        default=read_seconds("10s"),
+        description="Time between two samples at rest; it shrinks as a limit comes near.",
+    )
+    sample_floor: PositiveDuration = Field(
+        default=read_seconds("100ms"), description="The shortest time between two samples."
+    )
+    detector: Any = Field(
+        default="theil_sen",
+        description="What tells a leak from noise: a detector's name, or {name: options}.",
+        json_schema_extra=plug_in("detectors"),
+    )
+    restart: Restart = Field(
+        default_factory=Restart, description="When and how the service is restarted."
+    )
+
+
+class Service(Defaults):
+    """One guarded service."""
+
+    target: Any = Field(
+        description="Which processes are the service: {name: options} of one target.",
+        json_schema_extra=plug_in("targets"),
+    )
+
+
+class Route(Model):
+    """Which alerts go where."""
+
+    severity: Severity = Field(
+        default=Severity.WARNING, description="Alerts of at least this: info, warning or critical."
+    )
+    to: Annotated[tuple[str, ...], BeforeValidator(unfold_many), Field(min_length=1)] = Field(
+        description="The channels, by their names.", json_schema_extra=MANY
+    )
+    remind: Annotated[PositiveDuration | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="Say it again after this time while the problem stands.",
+        json_schema_extra=OFF,
+    )
+
+
+class Alerts(Model):
+    """Who is told."""
+
+    channels: Annotated[dict[Name, Any], BeforeValidator(structured)] = Field(
+        default_factory=dict,
+        description="Channels by names of your own, each {kind: options}.",
+        json_schema_extra=plug_in("notifiers"),
+    )
+    routes: Annotated[tuple[Route, ...], BeforeValidator(unfold_many)] = Field(
+        default=(),
+        description="Which alerts go where. Without any: all of them everywhere.",
+        json_schema_extra=MANY,
+    )
+
+
+class Http(Model):
+    """The HTTP listener."""
+
+    listen: Listen = Field(
+        default="127.0.0.1:9847",
+        description="host:port of the API and /metrics; or off.",
+    )
+    token: SecretText | None = Field(
+        default=None, description="What clients must send as `Authorization: Bearer …`."
+    )
+    token_file: str | None = Field(default=None, description="A file that holds the token.")
+    open_metrics: Switch = Field(
+        default=False, description="Serve /metrics without the token, also beyond this machine."
+    )
+    allow_no_token: Switch = Field(
+        default=False, description="Listen beyond this machine without any token."
+    )
+
+
+class StateFile(Model):
+    """What is remembered."""
+
+    path: str | None = Field(
+        default=None,
+        description="The state file; empty text keeps state in memory only. Left out:"
+        " /var/lib/leakguard/state.db for root, $XDG_STATE_HOME/leakguard/state.db for others.",
+    )
+    keep: PositiveDuration = Field(
+        default=read_seconds("30d"), description="How long history and events are kept."
+    )
+    raw_keep: PositiveDuration = Field(
+        default=read_seconds("6h"),
+        description="How long single samples are kept; then their medians per minute and per hour.",
+    )
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        frozen=True,
+        arbitrary_types_allowed=True,
+        title="leakguard configuration",
+        validate_default=False,
+    )
+
+    defaults: Defaults = Field(default_factory=Defaults, description="What every service inherits.")
+    services: Annotated[dict[Name, Service], BeforeValidator(structured)] = Field(
+        default_factory=dict, description="The guarded services, by names of your own."
+    )
+    alerts: Alerts = Field(default_factory=Alerts, description="Who is told, and of what.")
+    http: Http = Field(default_factory=Http, description="The HTTP listener.")
+    state: StateFile = Field(
+        default_factory=StateFile, description="What is remembered, and where."
+    )
+    socket: str | None = Field(
+        default=None,
+        description="The unix socket for commands. Left out: leakguard.sock in /run/leakguard or"
+        " $XDG_RUNTIME_DIR/leakguard.",
+    )
+    shutdown_grace: Duration = Field(
+        default=read_seconds("30s"),
+        description="How long a stop of leakguard waits for a restart that is under way.",
+    )
+    host: str | None = Field(
+        default=None, description="The name of this machine in alerts. Left out: its host name."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  the library's own signature
+        init_settings: PydanticBaseSettingsSource,
+        *_others: Any,
+        **_more: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing by itself: `validate.py` says what is read, with places for messages."""
+        return (init_settings,)
