@@ -1,1 +1,1 @@
-"""What the Linux kernel says and does: /proc, cgroups, descriptors, signals. Nothing judges here."""
+"""What the Linux kernel shows and does: /proc, cgroups, descriptors. Roots are arguments."""

@@ -72,7 +72,7 @@ def read_domain_v1(
         usage_bytes=usage,
         reclaimable_bytes=_reclaimable(_stat(files, cgroup), 1),
         swap_room_bytes=_swap_room_v1(files, cgroup, limit, usage, swap_free),
-        limit_hits=_number(files, cgroup, "memory.failcnt"),
+        limit_hits=_hits_v1(files, cgroup),
         oom_kills=oom_kills,
     )
 
@@ -196,6 +196,15 @@ def _links(directory: str) -> int:
         return os.stat(directory).st_nlink
     except OSError:
         return 0
+
+
+def _hits_v1(files: KeptFiles, cgroup: CgroupDir) -> int:
+    """Count both limits: where they are equal, memory plus swap is tried first.
+
+    Linux 6.18 does not count there: in such a group only `oom_kill` rises.
+    """
+    both = _optional(files, cgroup, "memory.memsw.failcnt") or 0
+    return _number(files, cgroup, "memory.failcnt") + both
 
 
 def _swap_room_v1(

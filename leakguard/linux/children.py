@@ -10,7 +10,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Protocol, TypeVar
 
@@ -55,11 +55,22 @@ class _Child:
 class Children:
     """Every process that leakguard started, by service. Safe to use from any thread."""
 
-    def __init__(self, main: RunInMain, clock: Clock, proc: ProcFs | None = None) -> None:
-        """Start with none. `proc` is our own /proc, whatever namespace is watched."""
+    def __init__(
+        self,
+        main: RunInMain,
+        clock: Clock,
+        proc: ProcFs | None = None,
+        descriptors: int | None = None,
+    ) -> None:
+        """Start with none. `proc` is our own /proc, whatever namespace is watched.
+
+        `descriptors`: the soft limit of open files that is given to what is started, where
+        leakguard has raised its own.
+        """
         self._main = main
         self._clock = clock
         self.proc = proc or ProcFs()
+        self._descriptors = descriptors
         self._known: dict[str, _Child] = {}
         self._starting: set[str] = set()
         self._shields: set[int] = set()
@@ -220,6 +231,9 @@ class Children:
     def _launch(self, spec: ChildSpec, output: int | None) -> Launch:
         if not spec.argv:
             raise DriverError("nothing to start: argv is empty", permanent=True)
+
+        if spec.descriptors is None:
+            spec = replace(spec, descriptors=self._descriptors)
 
         def fork() -> Launch:
             with self._forking:

@@ -29,8 +29,8 @@ class ChildSpec:
 
     `env` is added to leakguard's own environment, less leakguard's settings (they may hold
     secrets). `user` is `name`, `uid`, `name:group` or `uid:gid`. `cgroup_dir` is a directory with
-    a `cgroup.procs`. `oom_score_adj` None: inherited, but never negative. `die_with_parent`: the
-    kernel kills it when leakguard dies.
+    a `cgroup.procs`. `oom_score_adj` None: inherited, but never negative. `descriptors`: its soft
+    RLIMIT_NOFILE, None: inherited. `die_with_parent`: the kernel kills it when leakguard dies.
     """
 
     argv: tuple[str, ...]
@@ -39,6 +39,7 @@ class ChildSpec:
     user: str = ""
     cgroup_dir: str = ""
     oom_score_adj: int | None = None
+    descriptors: int | None = None
     die_with_parent: bool = False
 
 
@@ -126,6 +127,7 @@ def _plain(spec: ChildSpec) -> bytes:
             "user": spec.user,
             "cgroup_dir": spec.cgroup_dir,
             "oom_score_adj": spec.oom_score_adj,
+            "descriptors": spec.descriptors,
             "parent": os.getpid() if spec.die_with_parent else 0,
         }
     ).encode()

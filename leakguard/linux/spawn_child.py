@@ -15,6 +15,7 @@ interactive shell under leakguard has no job control.
 
 import json
 import os
+import resource
 import signal
 import sys
 import warnings  # noqa: F401  execvpe imports it, and the wanted user may not read Python's files
@@ -92,6 +93,13 @@ def wanted_oom_score(current: int, given: int | None) -> int:
     return max(0, current) if given is None else given
 
 
+def limit_descriptors(spec: dict[str, Any]) -> None:
+    """Give back the soft limit that leakguard raised for itself: `select()` breaks above 1,024."""
+    if spec["descriptors"] is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spec["descriptors"], hard))
+
+
 def drop_user(spec: dict[str, Any]) -> None:
     """Become the wanted user with its groups, and say so in the environment."""
     if not spec["user"]:
@@ -151,6 +159,7 @@ STEPS = (
     ("session", own_session),
     ("signals", default_signals),
     ("oom_score_adj", own_oom_score),
+    ("descriptors", limit_descriptors),
     ("user", drop_user),
     ("die_with_parent", die_with_parent),
     ("cwd", enter_folder),

@@ -3,12 +3,14 @@
 A kept descriptor is also the safest identity there is: it goes on working across exec, prints
 "0 0 0" for a zombie, and gives ESRCH for ever once the process is reaped, even when its pid is
 used again. So the start time is compared once, after the file was opened, and never again.
+Most processes did not change since the last look: what was parsed then is given again.
 """
 
 import errno
 import os
 import resource
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final
 
 from leakguard.core.errors import ReadingError
@@ -17,7 +19,18 @@ from leakguard.linux.procfs import PAGE_BYTES, ProcessGone, ProcFs
 _READ_BYTES: Final = 128
 _SPARE_DESCRIPTORS: Final = 256
 """Left to sockets, the store and cgroup files."""
+_GIVEN_UP_AT_ONCE: Final = 16
 _OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
+
+
+@dataclass(slots=True)
+class _Kept:
+    """An open file of one run of a process, and what it said last."""
+
+    start_ticks: int
+    descriptor: int
+    data: bytes
+    sizes: tuple[int, int, int]
 
 
 class StatmReader:
@@ -29,7 +42,7 @@ class StatmReader:
         unlimited = soft == resource.RLIM_INFINITY
         room = 1 << 20 if unlimited else max(soft // 4, soft - _SPARE_DESCRIPTORS)
         self._most = room if most is None else most
-        self._kept: dict[int, tuple[int, int]] = {}
+        self._kept: dict[int, _Kept] = {}
 
     def read(self, pid: int, start_ticks: int) -> tuple[int, int, int]:
         """Give address space, resident and shared size in bytes of this very run.
@@ -38,14 +51,17 @@ class StatmReader:
             ProcessGone: it ended, or is a zombie.
         """
         kept = self._kept.get(pid)
-        if kept is None or kept[0] != start_ticks:
+        if kept is None or kept.start_ticks != start_ticks:
             return self._first(pid, start_ticks)
         try:
-            data = os.pread(kept[1], _READ_BYTES, 0)
+            data = os.pread(kept.descriptor, _READ_BYTES, 0)
         except OSError as error:
             self.forget(pid)
             raise ProcessGone(f"process {pid} is gone") from error
-        return self._sizes(pid, data)
+        if data != kept.data:
+            kept.sizes = self._sizes(pid, data)
+            kept.data = data
+        return kept.sizes
 
     def keep(self, pids: AbstractSet[int]) -> None:
         """Close the descriptors of all processes but these."""
@@ -56,7 +72,7 @@ class StatmReader:
         """Close the descriptor of one process."""
         kept = self._kept.pop(pid, None)
         if kept is not None:
-            os.close(kept[1])
+            os.close(kept.descriptor)
 
     def close(self) -> None:
         """Close all descriptors."""
@@ -84,6 +100,7 @@ class StatmReader:
             if self._proc.stat(pid).start_ticks != start_ticks:
                 raise ProcessGone(f"process {pid} is gone; its pid is used by another one")
             data = os.pread(descriptor, _READ_BYTES, 0)
+            sizes = self._sizes(pid, data)
         except OSError as error:
             os.close(descriptor)
             raise ProcessGone(f"process {pid} is gone") from error
@@ -91,10 +108,10 @@ class StatmReader:
             os.close(descriptor)
             raise
         if len(self._kept) < self._most:
-            self._kept[pid] = (start_ticks, descriptor)
+            self._kept[pid] = _Kept(start_ticks, descriptor, data, sizes)
         else:
             os.close(descriptor)
-        return self._sizes(pid, data)
+        return sizes
 
     def _open(self, pid: int) -> int:
         path = f"{self._proc.root}/{pid}/statm"
@@ -104,8 +121,9 @@ class StatmReader:
             raise ProcessGone(f"process {pid} is gone") from error
         except OSError as error:
             if error.errno in _OUT_OF_DESCRIPTORS and self._kept:
-                self._most = max(1, len(self._kept) - 16)
-                self.forget(next(iter(self._kept)))
+                self._most = max(1, len(self._kept) - _GIVEN_UP_AT_ONCE)
+                for kept in list(self._kept)[:_GIVEN_UP_AT_ONCE]:
+                    self.forget(kept)
                 return self._open(pid)
             raise ReadingError(f"cannot read {path}: {error.strerror}") from error
 

@@ -10,6 +10,7 @@ from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children
 from leakguard.linux.memory_events import MemoryEvents
 from leakguard.linux.procfs import ProcFs
+from leakguard.linux.statm import raise_descriptor_limit
 from leakguard.runtime import restore
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.alone import Alone
@@ -147,7 +148,7 @@ def _machine(plan: Plan, main: MainThread) -> Machine:
         clock=clock,
         proc=proc,
         cgroups=CgroupFs(proc, plan.cgroup_root),
-        children=Children(main, clock),
+        children=Children(main, clock, descriptors=raise_descriptor_limit()[0]),
     )
 
 

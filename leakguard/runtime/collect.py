@@ -77,7 +77,7 @@ class Collector:
     ) -> Reading:
         location = self.roster.where(name, now, again=again)
         rules = self.roster.entry(name).plan.rules
-        keys, found = self._domains.read(location, host.swap_free_bytes if host else 0)
+        keys, found = self._domains.read(location, host.swap_free_bytes if host else 0, now)
         domains.update({key: found[key] for key in found if key not in domains})
         return self._services.read(name, location, rules.measure, now, keys)
 

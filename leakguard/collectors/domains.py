@@ -1,0 +1,134 @@
+"""The limited cgroups above a service: each is a memory domain that can run out."""
+
+from dataclasses import dataclass
+
+from leakguard.core.errors import ReadingError
+from leakguard.core.instant import Instant
+from leakguard.core.sample import DomainSample, Location, Scope
+from leakguard.linux.cgroupfs import CgroupDir, CgroupFs, CgroupGone
+from leakguard.linux.procfs import ProcessGone
+
+_PRUNE_READS_EACH = 64
+"""A service that was not read while the others were read this often is forgotten."""
+
+
+@dataclass(slots=True)
+class _Chain:
+    """The cgroups from a service's own up to the highest that can be seen."""
+
+    place: object
+    """What it was resolved from: resolved again when this changes."""
+    groups: tuple[CgroupDir, ...] | None
+    """None: they cannot be seen, so their limits are unknown."""
+    used: int = 0
+
+
+class DomainCollector:
+    """Reads the limited cgroups of a service.
+
+    The chain of ancestors is kept and resolved again when /proc/PID/cgroup changes or a group
+    is gone. Every ancestor's limit is read each time, so that one that is set later counts at once.
+    """
+
+    def __init__(self, cgroups: CgroupFs) -> None:
+        self._cgroups = cgroups
+        self._chains: dict[tuple[int, str], _Chain] = {}
+        self._reads = 0
+        self._now: Instant | None = None
+        self._seen: dict[str, DomainSample | None] = {}
+
+    def read(
+        self, location: Location, swap_free_bytes: int = 0, now: Instant | None = None
+    ) -> tuple[tuple[str, ...], dict[str, DomainSample]]:
+        """Give the keys of the limited cgroups, nearest first, and what each holds.
+
+        Services share ancestors: with `now`, a group is read once for all that pass the same one.
+
+        Raises:
+            ProcessGone: the root of the service ended.
+        """
+        if now is None or now is not self._now:
+            self._now, self._seen = now, {}
+        found: dict[str, DomainSample] = {}
+        for group in self._chain(location).groups or ():
+            domain = self._domain(group, swap_free_bytes)
+            if domain is not None:
+                found[group.key] = domain
+        return tuple(found), found
+
+    def complete(self, location: Location) -> bool:
+        """Tell whether every limit above a service is known: no ancestor is hidden from us."""
+        groups = self._chain(location).groups
+        return bool(groups) and all(group.complete for group in groups or ())
+
+    def directories(self) -> frozenset[CgroupDir]:
+        """Give the limited cgroups of all services, for kernel wake-ups."""
+        return frozenset(
+            group
+            for chain in self._chains.values()
+            for group in chain.groups or ()
+            if self._limited(group)
+        )
+
+    def _domain(self, group: CgroupDir, swap_free_bytes: int) -> DomainSample | None:
+        if group.key not in self._seen:
+            self._seen[group.key] = self._measure(group, swap_free_bytes)
+        return self._seen[group.key]
+
+    def _measure(self, group: CgroupDir, swap_free_bytes: int) -> DomainSample | None:
+        """Read one group; None when it has no limit, or is gone, or may not be read."""
+        if not self._limited(group):
+            return None
+        try:
+            return self._cgroups.read_domain(group, swap_free_bytes)
+        except ReadingError as error:
+            if isinstance(error, CgroupGone):
+                self._forget(group)
+            return None
+
+    def _limited(self, group: CgroupDir) -> bool:
+        try:
+            return self._cgroups.limit(group) is not None
+        except ReadingError:
+            return False
+
+    def _forget(self, group: CgroupDir) -> None:
+        """Resolve every chain through a group afresh at its next reading."""
+        for chain in self._chains.values():
+            if group in (chain.groups or ()):
+                chain.place = None
+
+    def _chain(self, location: Location) -> _Chain:
+        self._reads += 1
+        key = (location.root.pid, location.cgroup_path)
+        place = self._place(location)
+        chain = self._chains.get(key)
+        if chain is None or chain.place != place or chain.groups is None:
+            chain = _Chain(place, self._resolve(location))
+            self._chains[key] = chain
+        chain.used = self._reads
+        if self._reads % (_PRUNE_READS_EACH * max(16, len(self._chains))) == 0:
+            self._prune()
+        return chain
+
+    def _place(self, location: Location) -> object:
+        if location.scope is Scope.CGROUP and location.cgroup_path:
+            return location.cgroup_path
+        return location.root.start_ticks, self._cgroups.proc.read(location.root.pid, "cgroup")
+
+    def _resolve(self, location: Location) -> tuple[CgroupDir, ...] | None:
+        try:
+            if location.scope is Scope.CGROUP and location.cgroup_path:
+                own: CgroupDir | None = self._cgroups.directory(location.cgroup_path)
+            else:
+                own = self._cgroups.memory_dir(location.root.pid)
+        except ProcessGone:
+            raise
+        except ReadingError:
+            return None
+        return None if own is None else tuple(self._cgroups.ancestors(own))
+
+    def _prune(self) -> None:
+        oldest = self._reads - _PRUNE_READS_EACH * max(16, len(self._chains))
+        self._chains = {k: chain for k, chain in self._chains.items() if chain.used > oldest}
+        self._cgroups.keep(g for chain in self._chains.values() for g in (chain.groups or ())[:1])

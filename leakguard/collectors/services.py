@@ -1,0 +1,227 @@
+"""One Sample of one service: sizes summed over its tree, or taken from its own cgroup.
+
+`auto` is what a restart gives back: anonymous + shmem + swap. The cgroup's own counters say it
+best, but only for a cgroup that holds the whole service, nothing else, and not leakguard; in all
+other cases the processes of the tree are added up. Anonymous pages that a forked child still
+shares with its parent count in both there; `pss` divides them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from leakguard.collectors.members import Members, Watch
+from leakguard.collectors.split import Split, read_split
+from leakguard.core.errors import ReadingError
+from leakguard.core.instant import Instant
+from leakguard.core.sample import Incarnation, Location, Measure, Sample
+from leakguard.core.units import MIB
+from leakguard.linux.cgroupfs import CgroupDir, CgroupFs, UsageParts
+from leakguard.linux.procfs import ProcessGone, ProcFs
+from leakguard.linux.statm import StatmReader
+
+_SPLIT_EVERY_S = 30.0
+_SPLIT_PAUSE_S = 0.01
+"""For each process of the tree: a split of many processes is not repeated at once."""
+_JUMP_BYTES = MIB
+_JUMP_SHARE = 64
+_FORGET_S = 900.0
+
+
+@dataclass(slots=True)
+class _Totals:
+    """Sums of `statm` over the living members, in bytes."""
+
+    rss: int = 0
+    anon: int = 0
+    shared: int = 0
+    address_space: int = 0
+    processes: int = 0
+
+
+class ServiceCollector:
+    """Reads samples; keeps a descriptor per process and the last split per service."""
+
+    def __init__(self, proc: ProcFs, cgroups: CgroupFs) -> None:
+        self._proc = proc
+        self._cgroups = cgroups
+        self._statm = StatmReader(proc)
+        self._members = Members(proc, cgroups)
+        self._watches: dict[str, Watch] = {}
+        self._pruned_boot_s = 0.0
+
+    def read(
+        self,
+        service: str,
+        location: Location,
+        measure: Measure,
+        now: Instant,
+        domains: tuple[str, ...] = (),
+    ) -> Sample:
+        """Measure a service where it was located; `domains` go into the sample as they are.
+
+        Raises:
+            ProcessGone: its root process ended, or its pid is used by another one now.
+            ReadingError: it runs, but the measure cannot be read.
+        """
+        watch = self._watch(service, location, now)
+        totals = self._sum(watch)
+        split = self._split(watch, totals, now)
+        parts = self._own_cgroup(watch, measure, totals)
+        shmem = split.shmem_bytes if parts is None else parts.shmem
+        swap = split.swap_bytes if parts is None else parts.swap
+        anon = totals.anon if parts is None else parts.anon
+        root = location.root
+        return Sample(
+            service=service,
+            at=now,
+            incarnation=root,
+            measure=measure,
+            value_bytes=(
+                anon + (shmem or 0) + (swap or 0)
+                if measure is Measure.AUTO
+                else self._value(measure, watch, totals)
+            ),
+            rss_bytes=totals.rss,
+            anon_bytes=anon,
+            file_bytes=max(0, totals.shared - split.mapped_shmem_bytes),
+            shmem_bytes=shmem,
+            swap_bytes=swap,
+            processes=totals.processes,
+            age_s=self._proc.age_s(root.start_ticks, now.boot_s),
+            domains=domains,
+            address_space_bytes=totals.address_space,
+            address_limit_bytes=watch.address_limit,
+        )
+
+    def keep(self, services: Iterable[str]) -> None:
+        """Forget all services but these, and close what was open for them."""
+        for service in self._watches.keys() - set(services):
+            self._forget(service)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self._watches.clear()
+        self._statm.close()
+
+    def _watch(self, service: str, location: Location, now: Instant) -> Watch:
+        watch = self._watches.get(service)
+        if watch is None or (watch.location is not location and watch.location != location):
+            self._forget(service)
+            watch = self._watches[service] = Watch(location)
+        watch.read_boot_s = now.boot_s
+        for pid in self._members.refresh(watch, now.boot_s):
+            self._statm.forget(pid)
+        if abs(now.boot_s - self._pruned_boot_s) > _FORGET_S:
+            self._pruned_boot_s = now.boot_s
+            self._prune(now.boot_s)
+        return watch
+
+    def _sum(self, watch: Watch) -> _Totals:
+        totals, gone = _Totals(), []
+        sizes: dict[int, tuple[int, int, int]] = {}
+        for pid, (parent, start_ticks) in watch.members.items():
+            try:
+                size = self._statm.read(pid, start_ticks)
+            except ProcessGone:
+                if pid == watch.location.root.pid:
+                    raise
+                gone.append(pid)
+                continue
+            if sizes.get(parent) == size:
+                continue  # between vfork and exec a child shows its parent's memory as its own
+            sizes[pid] = size
+            totals.rss += size[1]
+            totals.shared += size[2]
+        totals.anon = totals.rss - totals.shared
+        totals.address_space = sizes[watch.location.root.pid][0]
+        totals.processes = len(watch.members) - len(gone)
+        for pid in gone:
+            watch.ended[pid] = watch.members.pop(pid)[1]
+        watch.split_due |= bool(gone)
+        return totals
+
+    def _split(self, watch: Watch, totals: _Totals, now: Instant) -> Split:
+        """Give the last split, read anew when old, or when `statm` shows that it moved."""
+        split, age_s = watch.split, now.boot_s - watch.split_boot_s
+        watch.split_anon = max(watch.split_anon, totals.anon)
+        moved = (
+            watch.split_due
+            or _jumped(totals.shared - watch.split_shared, watch.split_shared)
+            or _jumped(min(0, totals.anon - watch.split_anon), watch.split_anon)  # swapped out?
+        )
+        fresh = 0 <= age_s < (_SPLIT_PAUSE_S * totals.processes if moved else _SPLIT_EVERY_S)
+        if split is not None and fresh:
+            return split
+        split = read_split(self._proc, watch.members)
+        watch.split, watch.split_boot_s, watch.split_due = split, now.boot_s, False
+        watch.split_anon, watch.split_shared, watch.charged = totals.anon, totals.shared, None
+        watch.address_limit = self._proc.address_space_limit(watch.location.root.pid)
+        return split
+
+    def _own_cgroup(self, watch: Watch, measure: Measure, totals: _Totals) -> UsageParts | None:
+        """Read the cgroup's own split where the service is all that is in it."""
+        if measure is not Measure.AUTO or watch.own_cgroup is None:
+            return None
+        try:
+            parts = self._cgroups.usage_parts(watch.own_cgroup)
+        except ReadingError:
+            watch.own_cgroup = None
+            return None
+        if len(watch.members) == 1 and parts.anon < totals.anon * 3 // 4 - 4 * MIB:
+            return None  # the process grew elsewhere and was moved in: its pages are charged there
+        return parts
+
+    def _value(self, measure: Measure, watch: Watch, totals: _Totals) -> int:
+        if measure is Measure.RSS:
+            return totals.rss
+        if measure is Measure.CGROUP:
+            watch.charged = watch.charged or self._charged(watch)
+            return self._cgroups.used(watch.charged)
+        both = self._walk(watch)
+        return both[0] if measure is Measure.PSS else both[1]
+
+    def _walk(self, watch: Watch) -> tuple[int, int]:
+        """Sum PSS and USS over the members."""
+        pss = uss = 0
+        for pid in watch.members:
+            try:
+                one = self._proc.smaps_rollup(pid)
+            except ProcessGone:
+                if pid == watch.location.root.pid:
+                    raise
+                continue
+            pss, uss = pss + one[0], uss + one[1]
+        return pss, uss
+
+    def _charged(self, watch: Watch) -> CgroupDir:
+        """Find the cgroup that `measure: cgroup` is about."""
+        group = self._members.cgroup(watch)
+        if group is None:
+            raise ReadingError(
+                f"the memory cgroup of {_name(watch.location)} cannot be seen from here: "
+                "mount the host's cgroup tree read-only, or use `measure: auto`"
+            )
+        if group.path == "/" and group.complete:
+            raise ReadingError(
+                f"{_name(watch.location)} has no memory cgroup of its own (it is in the root "
+                "cgroup): use `measure: auto`"
+            )
+        return group
+
+    def _forget(self, service: str) -> None:
+        watch = self._watches.pop(service, None)
+        for pid in watch.members if watch else ():
+            self._statm.forget(pid)
+
+    def _prune(self, boot_s: float) -> None:
+        recent = [s for s, w in self._watches.items() if abs(boot_s - w.read_boot_s) <= _FORGET_S]
+        self.keep(recent)
+
+
+def _jumped(change: int, reference: int) -> bool:
+    return abs(change) > max(_JUMP_BYTES, reference // _JUMP_SHARE)
+
+
+def _name(location: Location) -> str:
+    root: Incarnation = location.root
+    return f"{location.name or 'the service'} (pid {root.pid})"

@@ -1,0 +1,1 @@
+"""Targets: which processes are the service now. One file each; `base.py` is the contract."""
