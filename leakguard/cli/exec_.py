@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from leakguard.cli._options import Duration
-from leakguard.core.errors import UnitError, UsageError
+from leakguard.core.errors import PermissionRefused, UnitError, UsageError
 from leakguard.core.plan import HttpPlan, Plan, PluginSpec, ServicePlan, StatePlan
 from leakguard.core.policy import (
     ForecastRule,
@@ -29,12 +29,13 @@ HARD_SHARE = 0.9
 """`--limit X` also means: above 90 % of X restart at once, whatever the forecast says."""
 
 DEADLINE_S = 60.0
+STOP_RESERVE_S = 5.0
 
 EPILOG = """\b
 Examples:
   leakguard exec --limit 512MiB -- python3 worker.py
   leakguard exec --limit 1GiB --schedule '0 3 * * *' --restart always -- ./server --port 80
-  leakguard exec --limit 512MiB --cgroup /sys/fs/cgroup/worker -- ./worker
+  leakguard exec --limit 512MiB --cgroup -- ./worker
 """
 
 
@@ -69,13 +70,12 @@ class Size(click.ParamType[Amount]):
             self.fail(str(error), param, ctx)
 
 
-@click.command(
-    "exec", epilog=EPILOG, context_settings={"ignore_unknown_options": False}
-)
+@click.command("exec", epilog=EPILOG, context_settings={"ignore_unknown_options": False})
 @click.argument("cmd", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--limit", metavar="SIZE", help="What CMD may use. Nothing is enforced.")
 @click.option("--threshold", metavar="SIZE|%", type=Size(), help="Restart above this.")
-@click.option("--cgroup", metavar="DIR", help="Put CMD into this memory cgroup; --limit sets its.")
+@click.option("--cgroup", "own_cgroup", is_flag=True,
+              help="Enforce --limit by a memory cgroup of its own.")  # fmt: skip
 @click.option("--measure", type=click.Choice([m.value for m in Measure]), default="auto",
               show_default=True, help="Which number counts.")  # fmt: skip
 @click.option("--schedule", metavar="CRON", help="Restart at these times, local time zone.")
@@ -102,45 +102,45 @@ def command(**options: Any) -> None:  # click passes what is declared above
     """
     from leakguard.runtime.handover import Launch, Options, become_daemon
 
-    private = tempfile.mkdtemp(prefix="leakguard-")
-    plan = _plan(options, private)
-    record = options["record"]
+    limit = _limit(options["limit"])
+    name = options["name"] or Path(options["cmd"][0]).name
+    cgroup = _make_cgroup(name, limit) if options["own_cgroup"] else ""
+    private, record = tempfile.mkdtemp(prefix="leakguard-"), options["record"]
+    service = ServicePlan(
+        rules=_rules(options, name, limit),
+        target=PluginSpec(key="child", options={"argv": list(options["cmd"]), "cgroup": cgroup}),
+        driver=PluginSpec(key="child", options={"stop": _stop_sequence(options["stop_wait"])}),
+        where="the command line",
+    )
     become_daemon(
         Launch(
-            plan=plan,
+            plan=_plan(service, options, private),
             options=Options(
                 events_to="stderr" if options["as_json"] else "",
                 log_level="off" if options["as_json"] else "warning",
                 record=str(Path(record).resolve()) if record else "",
-                alone=plan.services[0].rules.name,
+                alone=name,
                 temporary=private,
+                cgroup=cgroup,
             ),
         )
     )
 
 
-def _plan(options: dict[str, Any], private: str) -> Plan:
-    limit = _limit(options["limit"])
-    name = options["name"] or Path(options["cmd"][0]).name
-    child: dict[str, Any] = {"argv": list(options["cmd"])}
-    if options["cgroup"]:
-        child["cgroup"] = options["cgroup"]
-        _limit_cgroup(options["cgroup"], limit)
-    stop = [{"signal": "TERM", "wait": options["stop_wait"]}, {"signal": "KILL", "wait": 0.0}]
-    service = ServicePlan(
-        rules=_rules(options, name, limit),
-        target=PluginSpec(key="child", options=child),
-        driver=PluginSpec(key="child", options={"stop": stop}),
-        where="the command line",
-    )
+def _plan(service: ServicePlan, options: dict[str, Any], private: str) -> Plan:
+    """Give a plan with temporary state, a private socket and no TCP port."""
     return Plan(
         host=os.uname().nodename,
         services=(service,),
         http=HttpPlan(listen=""),
         state=StatePlan(path=""),
         socket_path=options["socket"] or f"{private}/leakguard.sock",
-        shutdown_grace_s=options["stop_wait"] + 5.0,
+        shutdown_grace_s=options["stop_wait"] + STOP_RESERVE_S,
     )
+
+
+def _stop_sequence(wait_s: float) -> list[dict[str, Any]]:
+    return [{"signal": "TERM", "wait": wait_s}, {"signal": "KILL", "wait": 0.0}]
 
 
 def _rules(options: dict[str, Any], name: str, limit: int | None) -> ServiceRules:
@@ -199,18 +199,20 @@ def _timezone() -> str:
     return local_timezone(os.environ)
 
 
-def _limit_cgroup(directory: str, limit: int | None) -> None:
-    """Make the cgroup when it is not there, and set its limit when one is given."""
-    path = Path(directory)
-    try:
-        path.mkdir(exist_ok=True)
-        if limit is None:
-            return
-        v2 = path / "memory.max"
-        file = v2 if v2.exists() else path / "memory.limit_in_bytes"
-        file.write_text(str(limit), encoding="ascii")
-    except OSError as error:
-        raise UsageError(
-            f"--cgroup {directory}: {error.strerror}: name a directory below a memory cgroup"
-            " that you may write, or leave --cgroup out"
-        ) from error
+def _make_cgroup(name: str, limit: int | None) -> str:
+    """Make a memory cgroup with the limit; the daemon removes it at the end."""
+    if limit is None:
+        raise UsageError("--cgroup enforces --limit: give --limit SIZE too")
+    from leakguard.linux.cgroupfs import CgroupFs
+    from leakguard.linux.own_cgroup import CgroupRefused, OwnCgroup, usual_parents
+    from leakguard.linux.procfs import ProcFs
+
+    refused = "there is no memory cgroup here"
+    for parent in usual_parents(CgroupFs(ProcFs()), os.getpid()):
+        try:
+            group = OwnCgroup(parent, f"leakguard-{name}-{os.getpid()}", limit)
+        except CgroupRefused as error:
+            refused = str(error)
+        else:
+            return str(group.directory)
+    raise PermissionRefused(f"--cgroup: {refused}: run as root, or leave --cgroup out")

@@ -20,7 +20,7 @@ Examples:
 @click.argument("recording", metavar="FILE", type=click.File("r", encoding="utf-8"))
 @click.option("-c", "--config", "path", metavar="FILE", help="Decide by this configuration.")
 @click.option("--json", "as_json", is_flag=True, help="The same: decisions are always JSON lines.")
-def command(recording: TextIO, path: str | None, as_json: bool) -> None:
+def command(recording: TextIO, path: str | None, as_json: bool) -> None:  # noqa: FBT001  click calls it by name
     """Print the decisions of a recording, one line of JSON each.
 
     Without --config the recorded rules are used, and decisions that differ from the recorded

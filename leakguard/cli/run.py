@@ -34,10 +34,10 @@ LEVELS = ("debug", "info", "warning", "error")
     help="How much goes to stderr.",
 )
 @click.option("--compile-to", "compile_to", type=int, hidden=True)
-def command(
+def command(  # noqa: PLR0917  click calls it by name
     path: str | None,
     socket_path: str | None,
-    as_json: bool,
+    as_json: bool,  # noqa: FBT001  click calls it by name
     record: str | None,
     log_level: str,
     compile_to: int | None,

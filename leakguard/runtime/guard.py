@@ -13,6 +13,7 @@ from leakguard.core.engine import Notice
 from leakguard.core.events import EventKind, Severity
 from leakguard.core.flight import HEALTH_SUFFIX
 from leakguard.core.state import FlightStage
+from leakguard.linux import own_cgroup
 from leakguard.runtime.assembly import Assembly
 from leakguard.runtime.handover import Launch
 from leakguard.runtime.lifecycle import Signals
@@ -106,8 +107,17 @@ class Guard:
         if everything.daemon.recorder is not None:
             everything.daemon.recorder.close()
         everything.store.close()
-        if self._launch.options.temporary:
-            shutil.rmtree(self._launch.options.temporary, ignore_errors=True)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        options = self._launch.options
+        if options.temporary:
+            shutil.rmtree(options.temporary, ignore_errors=True)
+        if options.cgroup:
+            try:
+                own_cgroup.remove(Path(options.cgroup))
+            except own_cgroup.CgroupRefused as error:
+                log.warning("%s", error)
 
     def _stop_acting(self) -> None:
         """Finish our own restarts and end our children, in a thread: they may need this one."""

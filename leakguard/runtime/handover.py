@@ -23,8 +23,8 @@ class Options:
 
     `events_to`: `stdout`, `stderr` or empty: where each event goes as a line of JSON.
     `alone`: the one service of `exec`: the daemon ends when it ends. `reload`: the argv that
-    compiles the configuration anew on SIGHUP and prints nothing. `temporary`: a directory to
-    remove at the end.
+    compiles the configuration anew on SIGHUP and prints nothing. `temporary`: a directory, and
+    `cgroup`: a memory cgroup, to remove at the end.
     """
 
     events_to: str = ""
@@ -33,6 +33,7 @@ class Options:
     alone: str = ""
     reload: tuple[str, ...] = ()
     temporary: str = ""
+    cgroup: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

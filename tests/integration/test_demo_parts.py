@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leakguard.cli._demo.cage import CgroupCage
+from leakguard.linux.own_cgroup import OwnCgroup
 from leakguard.cli._demo.load import ask
 from leakguard.cli._demo.patient import free_port
 from leakguard.cli._demo.scope import parents
@@ -101,7 +101,7 @@ def test_leaker_grows_to_its_bound_and_ends_on_term() -> None:
 def test_kernel_kills_in_the_cage_and_the_cage_counts_it() -> None:
     """A leak in the cage meets the kernel at the limit; afterwards nothing is left."""
     place = parents(CgroupFs(ProcFs()), os.getpid())[0]
-    cage = CgroupCage(place, f"leakguard-test-{os.getpid()}", 48 * MIB)
+    cage = OwnCgroup(place, f"leakguard-test-{os.getpid()}", 48 * MIB)
     try:
         argv = (sys.executable, str(LEAK), "--rate", "200MiB", "--to", "300MiB")
         spec = ChildSpec(argv=argv, cgroup_dir=str(cage.directory))
@@ -118,7 +118,7 @@ def test_kernel_kills_in_the_cage_and_the_cage_counts_it() -> None:
 def test_removing_a_cage_kills_what_is_left_inside() -> None:
     """Whatever still runs in the cage ends with it, by pid."""
     place = parents(CgroupFs(ProcFs()), os.getpid())[0]
-    cage = CgroupCage(place, f"leakguard-test-{os.getpid()}-left", 64 * MIB)
+    cage = OwnCgroup(place, f"leakguard-test-{os.getpid()}-left", 64 * MIB)
     spec = ChildSpec(
         argv=(sys.executable, str(LEAK), "--to", "1MiB"), cgroup_dir=str(cage.directory)
     )

@@ -9,7 +9,8 @@ from pathlib import Path, PosixPath
 
 import pytest
 
-from leakguard.cli._demo.cage import CageError, CgroupCage, RlimitCage, make_cage
+from leakguard.cli._demo.cage import RlimitCage, make_cage
+from leakguard.linux.own_cgroup import CgroupRefused, OwnCgroup
 from leakguard.cli._demo.receiver import SLACK_PATH, WEBHOOK_PATH, Receiver, is_signed, new_secret
 from leakguard.cli._demo.result import ActResult, DemoResult
 from leakguard.cli._demo.scope import parents
@@ -197,22 +198,22 @@ def test_secret_is_not_in_the_repr() -> None:
 
 def test_v2_cage_limits_memory_and_swap(tmp_path: Path) -> None:
     """On cgroup v2 the cage sets memory.max, forbids swap and reads memory.events."""
-    cage = CgroupCage(FakeV2(tmp_path), "demo", LIMIT)
+    cage = OwnCgroup(FakeV2(tmp_path), "demo", LIMIT)
     files = [(tmp_path / "demo" / name).read_text() for name in ("memory.max", "memory.swap.max")]
     assert (cage.kind, files, cage.oom_kills()) == ("cgroup v2", [str(LIMIT), "0\n"], 1)
 
 
 def test_removed_cage_is_gone(tmp_path: Path) -> None:
     """An empty cage leaves nothing behind."""
-    cage = CgroupCage(FakeV2(tmp_path), "demo", LIMIT)
+    cage = OwnCgroup(FakeV2(tmp_path), "demo", LIMIT)
     cage.remove()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_without_a_memory_controller_is_no_cage(tmp_path: Path) -> None:
     """Where no limit can be set nothing is made, so nothing can leak without a cap."""
-    with pytest.raises(CageError, match="cannot limit memory"):
-        CgroupCage(tmp_path, "demo", LIMIT)
+    with pytest.raises(CgroupRefused, match="cannot limit memory"):
+        OwnCgroup(tmp_path, "demo", LIMIT)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from leakguard.linux.cgroupfs import CgroupFs
+from leakguard.linux.own_cgroup import V1, usual_parents
 
 MEMORY_MAX = "MemoryMax=768M"
 PROBE_TIMEOUT_S = 5.0
@@ -19,11 +20,9 @@ MOUNT = Path("/sys/fs/cgroup")
 def parents(cgroups: CgroupFs, pid: int, *, scoped: bool = False) -> tuple[Path, ...]:
     """Give the groups to try, best first; `scoped`: the group of `pid` was given to us."""
     own = cgroups.memory_dir(pid)
-    if own is None:
-        return ()
-    if own.version == 1:
-        return (Path(own.directory), Path(own.top))
-    return (_make_room(Path(own.directory), pid),) if scoped else (Path(own.top),)
+    if scoped and own is not None and own.version != V1:
+        return (_make_room(Path(own.directory), pid),)
+    return usual_parents(cgroups, pid)
 
 
 def scope_argv(argv: list[str]) -> list[str] | None:
