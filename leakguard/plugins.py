@@ -12,6 +12,7 @@ import difflib
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
@@ -58,14 +59,13 @@ def doc(text: str) -> dict[str, str]:
 
 def names(kind: str) -> tuple[str, ...]:
     """Every key of a kind, our own and those of installed packages, sorted."""
-    package = importlib.import_module(f"leakguard.{kind}")
-    own = {m.name for m in pkgutil.iter_modules(package.__path__)}
-    own = {name for name in own if name != "base" and not name.startswith("_")}
-    return tuple(sorted(own | {point.name for point in _outside(kind)}))
+    return tuple(sorted(_own(kind) | {point.name for point in _outside(kind)}))
 
 
 def load(kind: str, key: str) -> Plugin:
     """Import one plug-in; PluginError lists the right names or the missing extra."""
+    if key not in names(kind):
+        _outside.cache_clear()  # perhaps installed since
     if key not in names(kind):
         raise PluginError(unknown_key(kind, key))
     outside = [point for point in _outside(kind) if point.name == key]
@@ -106,6 +106,14 @@ def _describe(kind: str, key: str, module: ModuleType) -> Plugin:
     )
 
 
+@cache
+def _own(kind: str) -> frozenset[str]:
+    package = importlib.import_module(f"leakguard.{kind}")
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return frozenset(name for name in found if name != "base" and not name.startswith("_"))
+
+
+@cache  # a look at every installed package: 6 ms
 def _outside(kind: str) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=f"leakguard.{kind}"))
 

@@ -62,10 +62,14 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """Which problem an event opens or ends; events of one topic share a dedup key."""
+    """Which problem an event opens or ends; events of one topic share a dedup key.
+
+    `notice`: when there is no such problem to end, the event is still told.
+    """
 
     name: str
     resolves: bool = False
+    notice: bool = False
 
 
 TOPICS: Mapping[EventKind, Topic] = {
@@ -81,6 +85,8 @@ TOPICS: Mapping[EventKind, Topic] = {
     EventKind.RESTART_FAILED: Topic(name="restart"),
     EventKind.RESTART_ABANDONED: Topic(name="restart"),
     EventKind.MEMORY_RECOVERED: Topic(name="restart", resolves=True),
+    EventKind.SERVICE_STARTED: Topic(name="restart", resolves=True, notice=True),
+    EventKind.SERVICE_RESUMED: Topic(name="restart", resolves=True, notice=True),
     EventKind.RESTART_LIMIT_HIT: Topic(name="breaker"),
     EventKind.RESTART_LIMIT_CLEARED: Topic(name="breaker", resolves=True),
     EventKind.SERVICE_MISSING: Topic(name="missing"),
@@ -95,6 +101,7 @@ TOPICS: Mapping[EventKind, Topic] = {
     EventKind.DELIVERY_RECOVERED: Topic(name="delivery", resolves=True),
     EventKind.CONFIG_REJECTED: Topic(name="config"),
     EventKind.CONFIG_RELOADED: Topic(name="config", resolves=True),
+    EventKind.DAEMON_STARTED: Topic(name="config", resolves=True, notice=True),
 }
 """Events that open or end a problem. Every other event is a notice, told by its severity."""
 
@@ -131,7 +138,12 @@ _TITLES: Mapping[EventKind, str] = {
 
 
 def topic_key(event: Event) -> Topic | None:
-    """Give the topic of an event; deliveries are one problem per channel."""
+    """Give the topic of an event; deliveries are one problem per channel.
+
+    A skipped restart ends a problem only when it was decided already, and so has an action.
+    """
+    if event.kind is EventKind.RESTART_SKIPPED and "action_id" in event.details:
+        return Topic(name="restart", resolves=True, notice=True)
     topic = TOPICS.get(event.kind)
     channel = event.details.get("channel")
     if topic is not None and topic.name == "delivery" and channel:
@@ -170,7 +182,9 @@ def alert_for(
     if not channels:
         return None
     topic = topic_key(event)
-    name = topic.name if topic is not None else event.kind.value
+    name = event.kind.value
+    if topic is not None and status is not AlertStatus.NOTICE:
+        name = topic.name
     return Alert(
         id=event.id,
         key=f"leakguard/{rules.host}/{event.service or 'leakguard'}/{name}"[:255],

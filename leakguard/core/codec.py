@@ -80,23 +80,35 @@ def _read(expected: Any, data: object, where: str) -> object:  # noqa: ANN401  a
 def _plain_type(expected: Any) -> Any:  # noqa: ANN401  a type expression
     while hasattr(expected, "__supertype__"):  # a NewType is read as what it stands for
         expected = expected.__supertype__
-    if hasattr(expected, "__metadata__"):  # Annotated
-        return _plain_type(get_args(expected)[0])
     return expected
 
 
 def _read_leaf(expected: Any, data: object, where: str) -> object:  # noqa: ANN401  a type expression
     if expected is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        return _read_float(data, where)
     if isinstance(expected, type) and issubclass(expected, Enum):
         return _read_enum(expected, data, where)
     if expected is Secret and isinstance(data, str):
         return Secret(data)
     if hasattr(expected, "from_plain"):
-        return expected.from_plain(data)
+        return _read_custom(expected, data, where)
     if not isinstance(expected, type) or type(data) is not expected:
         raise CodecError(f"{where}: expected {expected}, found {type(data).__name__}")
     return data
+
+
+def _read_float(data: int, where: str) -> float:
+    try:
+        return float(data)
+    except OverflowError as error:
+        raise CodecError(f"{where}: {error}") from error
+
+
+def _read_custom(expected: Any, data: object, where: str) -> object:  # noqa: ANN401  a class with from_plain
+    try:
+        return expected.from_plain(data)
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise CodecError(f"{where}: {error!r}") from error
 
 
 def _read_enum(expected: type[Enum], data: object, where: str) -> Enum:

@@ -102,7 +102,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     """Take `state` over, deal with one tick's inputs, and give what follows from them."""
     tick = Tick.of(state, inputs.now, rules.alerts, durable=inputs.durable)
     for name in inputs.dropped:
-        tick.services.pop(name, None)
+        tick.forget(name)
     for notice in inputs.notices:
         _note(tick, notice)
     for outcome in inputs.outcomes:
@@ -210,6 +210,11 @@ def _requests(tick: Tick, requests: tuple[Request, ...], rules: Rules) -> dict[s
     proposals: dict[str, list[Proposal]] = {}
     for request in requests:
         match request:
+            case RestartRequest() | PauseRequest() | ResumeRequest() if (
+                rules.of(request.service) is None
+            ):
+                message = f"no service named {request.service!r} is guarded"
+                tick.replies.append(Reply(request_id=request.id, accepted=False, message=message))
             case RestartRequest():
                 proposals.setdefault(request.service, []).append(propose.by_request(request))
             case PauseRequest():
@@ -257,6 +262,8 @@ def _resume(tick: Tick, request: ResumeRequest) -> None:
     tick.amend(request.service, pause=None, restarts=(), failures=0, retry_at=None)
     text = f"resumed{f' by {request.by}' if request.by else ''}"
     tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text)
+    if tick.service(request.service).record.breaker_open:
+        _close_breaker(tick, request.service)
     tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
 
 
@@ -275,10 +282,10 @@ def _close_breakers(tick: Tick, readings: tuple[Reading, ...], rules: Rules) -> 
         if service is None or service_rules is None or not service.record.breaker_open:
             continue
         if restarts_left(service.record, service_rules, tick.now) > 0:
-            tick.amend(name, breaker_open=False)
-            tick.event(
-                EventKind.RESTART_LIMIT_CLEARED,
-                name,
-                Severity.INFO,
-                f"{name} may be restarted again",
-            )
+            _close_breaker(tick, name)
+
+
+def _close_breaker(tick: Tick, name: str) -> None:
+    tick.amend(name, breaker_open=False)
+    message = f"{name} may be restarted again"
+    tick.event(EventKind.RESTART_LIMIT_CLEARED, name, Severity.INFO, message)

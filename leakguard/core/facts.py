@@ -36,7 +36,7 @@ def assess(
         return Assessment(at=now, trend=trend)
     effective = effective_limit(sample, around, rules)
     forecasts = []
-    for room in rooms(sample, around, rules, effective):
+    for room in rooms(sample, around, rules):
         shared = around.trends.get(_key_of(room, sample, around))
         forecasts.append(_foresee(room, trend, shared))
     return Assessment(
@@ -50,21 +50,11 @@ def assess(
 
 def effective_limit(sample: Sample, around: Surroundings, rules: ServiceRules) -> int | None:
     """Give the smallest limit that counts for the service, in bytes; None when none is known."""
-    real = [around.domains[key].limit_bytes for key in sample.domains if key in around.domains]
-    if around.host is not None:
-        real.append(around.host.total_bytes)
-    if sample.address_limit_bytes is not None:
-        real.append(sample.address_limit_bytes)
-    base = min(real, default=None)
-    configured = rules.limit.resolve(base) if rules.limit is not None else None
-    if configured is not None:
-        real.append(configured)
-    return min(real, default=None)
+    known = (_real_limit(sample, around), _configured_limit(sample, around, rules))
+    return min((limit for limit in known if limit is not None), default=None)
 
 
-def rooms(
-    sample: Sample, around: Surroundings, rules: ServiceRules, effective: int | None
-) -> tuple[Room, ...]:
+def rooms(sample: Sample, around: Surroundings, rules: ServiceRules) -> tuple[Room, ...]:
     """List every limit above the service with what is left below it."""
     found = [
         Room(
@@ -75,7 +65,7 @@ def rooms(
         )
         for domain in (around.domains[key] for key in sample.domains if key in around.domains)
     ]
-    configured = rules.limit.resolve(effective) if rules.limit is not None else None
+    configured = _configured_limit(sample, around, rules)
     if configured is not None:
         found.append(
             Room(
@@ -140,6 +130,20 @@ def evidence(service: ServiceState) -> dict[str, str | int | float | None]:
         "time_to_limit_p50_s": times.p50_s if times else None,
         "time_to_limit_p95_s": times.p95_s if times else None,
     }
+
+
+def _real_limit(sample: Sample, around: Surroundings) -> int | None:
+    real = [around.domains[key].limit_bytes for key in sample.domains if key in around.domains]
+    if around.host is not None:
+        real.append(around.host.total_bytes)
+    if sample.address_limit_bytes is not None:
+        real.append(sample.address_limit_bytes)
+    return min(real, default=None)
+
+
+def _configured_limit(sample: Sample, around: Surroundings, rules: ServiceRules) -> int | None:
+    """Give the limit that the configuration adds; a share is one of the nearest real limit."""
+    return rules.limit.resolve(_real_limit(sample, around)) if rules.limit is not None else None
 
 
 def _key_of(room: Room, sample: Sample, around: Surroundings) -> str:

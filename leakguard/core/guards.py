@@ -47,7 +47,7 @@ HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.IN_FLIGHT: _EVERY,
     Guard.PAUSED: _EVERY,
     Guard.BREAKER: _EVERY,
-    Guard.STORE: _CAN_WAIT,
+    Guard.STORE: _CAN_WAIT | {Trigger.MANUAL},
     Guard.GRACE: _CAN_WAIT,
     Guard.OBSERVE: _BY_ITSELF - {Trigger.RESPAWN},
 }
@@ -130,12 +130,13 @@ def _paused(service: ServiceState, _rules: ServiceRules, _now: Instant) -> str:
 def _breaker(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
     record = service.record
     recent = recent_restarts(record, rules, now)
+    if rules.guards.max_restarts <= 0:
+        return "max_restarts is 0, so it is never restarted"
     if len(recent) >= rules.guards.max_restarts:
-        if not recent:
-            return "max_restarts is 0"
         free = rules.guards.per_s - now.since(recent[-rules.guards.max_restarts].at)
         return (
-            f"{len(recent)} restarts within {format_duration(rules.guards.per_s)}, "
+            f"{len(recent)} restart{'s' if len(recent) > 1 else ''} within "
+            f"{format_duration(rules.guards.per_s)}, "
             f"the next one is allowed in {format_duration(free)}"
         )
     if record.retry_at is not None and now.since(record.retry_at) < 0:

@@ -90,12 +90,11 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
 
 def respawn_ready(tick: Tick, service: ServiceState, rules: ServiceRules) -> bool:
     """Whether a child that ended has waited long enough to be started again."""
-    if service.absent_since is None:
-        return True
+    since = service.absent_since or tick.now
     recent = recent_restarts(service.record, rules, tick.now)
     tries = sum(r.reason == Trigger.RESPAWN.value for r in recent)
     wait = min(RESPAWN_CEILING_S, 2.0 ** (tries - 1)) if tries else 0.0
-    return tick.now.since(service.absent_since) >= wait
+    return tick.now.since(since) >= wait
 
 
 def _decide(
@@ -122,13 +121,21 @@ def _report_vetoes(
     *,
     silent: bool,
 ) -> None:
-    """Report what is newly held back, once; what stands since an earlier tick is not news."""
-    known = tick.service(name).held
+    """Report what is newly held back, once; what stands since an earlier tick is not news.
+
+    A tick without a sample asked no trigger, so it ends nothing that was held back before.
+    """
+    service = tick.service(name)
+    known, told = service.held, set[str]()
     for proposal, first in held:
-        if silent or (_held_key(proposal, first) in known and proposal.trigger not in _ONE_SHOT):
-            continue
-        _report(tick, name, proposal, first, rules)
-    keys = frozenset(_held_key(proposal, first) for proposal, first in held)
+        key = _held_key(proposal, first)
+        if key in known and proposal.trigger not in _ONE_SHOT:
+            told.add(key)
+        elif not silent:
+            told.add(key)
+            _report(tick, name, proposal, first, rules)
+    asked = service.assessment is not None and service.assessment.at == tick.now
+    keys = frozenset(told) if asked else known | told
     tick.put(replace(tick.service(name), held=keys))
 
 
@@ -142,10 +149,11 @@ def _report(tick: Tick, name: str, proposal: Proposal, first: Veto, rules: Servi
     counts[first.guard] = counts.get(first.guard, 0) + 1
     tick.amend(name, veto_counts=counts)
     observed = first.guard == Guard.OBSERVE.value
+    never = first.guard in (Guard.OBSERVE.value, Guard.NO_DRIVER.value)
     tick.event(
         EventKind.RESTART_VETOED,
         name,
-        Severity.WARNING if observed else Severity.INFO,
+        Severity.WARNING if never and proposal.trigger is not Trigger.MANUAL else Severity.INFO,
         f"{'would have restarted' if observed else 'did not restart'} {name}: "
         f"{proposal.reason} ({first.reason})",
         trigger=proposal.trigger.value,

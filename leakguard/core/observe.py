@@ -10,7 +10,7 @@ from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Unreadable
 from leakguard.core.series import Series
 from leakguard.core.severity import Severity
-from leakguard.core.state import ServiceState
+from leakguard.core.state import ServiceState, Settling
 from leakguard.core.tick import Tick
 from leakguard.core.units import format_bytes, format_duration
 
@@ -55,14 +55,13 @@ def _observe_sample(
         service = _new_incarnation(tick, sample)
     if service.record.missing:
         service = tick.amend(sample.service, missing=False, exit_code=None)
-        if service.record.flight is None:
-            tick.event(
-                EventKind.SERVICE_RETURNED,
-                sample.service,
-                Severity.INFO,
-                f"{sample.service} is running as {sample.incarnation}",
-                pid=sample.incarnation.pid,
-            )
+        tick.event(
+            EventKind.SERVICE_RETURNED,
+            sample.service,
+            Severity.INFO,
+            f"{sample.service} is running as {sample.incarnation}",
+            pid=sample.incarnation.pid,
+        )
     if service.record.unreadable:
         service = tick.amend(sample.service, unreadable=False)
         tick.event(
@@ -93,6 +92,10 @@ def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: Serv
     counts[f"{OTHERS}/succeeded"] = counts.get(f"{OTHERS}/succeeded", 0) + 1
     restarts = remember(service.record, OTHERS, rules, tick.now)
     tick.amend(sample.service, restarts=restarts, restart_counts=counts)
+    if "restart" in service.record.problems and service.record.settling is None:
+        before = service.sample.value_bytes if service.sample is not None else None
+        unseen = Settling(since=tick.now, action_id="", before_bytes=before, took_s=None)
+        tick.amend(sample.service, settling=unseen)
     tick.event(
         EventKind.RESTARTED_BY_OTHERS,
         sample.service,
@@ -143,22 +146,22 @@ def _follow_up(tick: Tick, service: ServiceState, sample: Sample) -> ServiceStat
     settling = service.record.settling
     if settling is None or service.record.flight is not None or sample.age_s < SETTLED_AFTER_S:
         return service
-    before = settling.before_bytes
+    before, took = settling.before_bytes, settling.took_s
     sizes = format_bytes(sample.value_bytes)
     if before is not None:
         sizes = f"{format_bytes(before)} → {sizes}"
+    back = f", back after {format_duration(took)}" if took is not None else ""
     tick.amend(sample.service, settling=None)
     tick.event(
         EventKind.MEMORY_RECOVERED,
         sample.service,
         Severity.INFO,
-        f"after the restart of {sample.service}: {sizes} ({sample.measure}), "
-        f"back after {format_duration(settling.took_s)}",
-        action_id=settling.action_id,
+        f"after the restart of {sample.service}: {sizes} ({sample.measure}){back}",
+        action_id=settling.action_id or None,
         before_bytes=before,
         after_bytes=sample.value_bytes,
         measure=sample.measure.value,
-        took_s=round(settling.took_s, 3),
+        took_s=round(took, 3) if took is not None else None,
     )
     return tick.service(sample.service)
 

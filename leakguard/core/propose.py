@@ -13,6 +13,10 @@ from leakguard.core.units import format_bytes, format_duration, format_rate
 LEAD_UNMEASURED_S = 10.0
 LEAD_YOUNG_S = 3.0
 """While a series is too young for a verdict, growth may be a start-up: only the very end counts."""
+YOUNG_RISK = 0.2
+YOUNG_WINDOW_S = 2.0
+"""A slope without a verdict acts from this risk on, and when it was seen for this long: the wide
+range of a handful of samples is no reason to restart."""
 LEAD_FLOOR_S = 2.0
 LEAD_CEILING_S = 600.0
 SAMPLES_AHEAD = 2.0
@@ -34,10 +38,10 @@ def lead_s(service: ServiceState, rules: ServiceRules) -> float:
     return min(LEAD_CEILING_S, max(LEAD_FLOOR_S, 2 * measured))
 
 
-def _lead_now_s(service: ServiceState, rules: ServiceRules, verdict: Verdict) -> float:
-    """Give the lead for this verdict: a start-up that fills half a limit is no leak yet."""
+def _lead_now_s(service: ServiceState, rules: ServiceRules, *, sure: bool) -> float:
+    """Give the lead; a short one without a verdict: half a limit filled at the start is no leak."""
     lead = lead_s(service, rules)
-    if verdict is Verdict.LEAKING:
+    if sure:
         return lead
     measured = service.record.stop_start_s
     young = LEAD_YOUNG_S if measured is None else max(LEAD_FLOOR_S, 2 * measured)
@@ -57,7 +61,7 @@ def by_threshold(service: ServiceState, rules: ServiceRules, now: Instant) -> Pr
     return Proposal(
         trigger=Trigger.THRESHOLD,
         reason=(
-            f"{sample.measure} {format_bytes(sample.value_bytes)} is above "
+            f"{format_bytes(sample.value_bytes)} ({sample.measure}) is above "
             f"{format_bytes(above)}{since}"
         ),
     )
@@ -72,15 +76,18 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     rule, facts = rules.policy.forecast, service.assessment
     if rule is None or facts is None:
         return None
-    lead = _lead_now_s(service, rules, facts.trend.verdict)
-    lead += SAMPLES_AHEAD * _interval_s(service)
+    sure = facts.trend.verdict is Verdict.LEAKING
+    if not sure and facts.trend.window_s < YOUNG_WINDOW_S:
+        return None
+    accepted = rule.risk if sure else max(rule.risk, YOUNG_RISK)
+    lead = _lead_now_s(service, rules, sure=sure) + SAMPLES_AHEAD * _interval_s(service)
     for foreseen in sorted(facts.forecasts, key=lambda f: f.early_edge_s() or 0.0):
         risk = foreseen.probability_within(lead)
-        if risk <= rule.risk or not caused_by(facts.trend, foreseen):
+        if risk <= accepted or not caused_by(facts.trend, foreseen):
             continue
         edge = foreseen.early_edge_s() or 0.0
         near = edge <= max(grace_left, LEAD_FLOOR_S)
-        if facts.trend.verdict is not Verdict.LEAKING and not near:
+        if not sure and not near:
             continue
         return Proposal(
             trigger=Trigger.EXHAUSTION if near else Trigger.FORECAST,
@@ -170,7 +177,7 @@ def _below(service: ServiceState, rules: ServiceRules, cron: str) -> str:
     if floor is None or service.sample.value_bytes >= floor:
         return ""
     value = format_bytes(service.sample.value_bytes)
-    return f"{service.sample.measure} {value} is below {format_bytes(floor)}"
+    return f"{value} ({service.sample.measure}) is below {format_bytes(floor)}"
 
 
 def _forecast_reason(foreseen: Forecast, risk: float, lead: float) -> str:

@@ -93,7 +93,8 @@ class Settling:
     since: Instant
     action_id: str
     before_bytes: int | None
-    took_s: float
+    took_s: float | None
+    """None for a restart by others, whose beginning nobody saw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +145,6 @@ class ServiceState:
     last_decision: str = ""
     unreadable_count: int = 0
     sample_errors: int = 0
-    suspected: frozenset[str] = frozenset()
-    """What people were told of this incarnation: `leak`, `exhaustion`."""
     leak_streak: int = 0
     absent_since: Instant | None = None
 

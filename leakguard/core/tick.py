@@ -81,6 +81,14 @@ class Tick:
         service = self.service(name)
         return self.put(replace(service, record=replace(service.record, **changes)))  # type: ignore[arg-type]  # checked by the record's own fields
 
+    def forget(self, name: str) -> None:
+        """Drop a service that is no longer guarded; its problems are nobody's any more."""
+        service = self.services.pop(name, None)
+        if service is None:
+            return
+        for topic, problem in service.record.problems.items():
+            self._tell_again(service.record, topic, problem, AlertStatus.RESOLVED)
+
     def event(
         self,
         kind: EventKind,
@@ -116,23 +124,32 @@ class Tick:
         after = remind_after_s(problem.severity, self.alert_rules)
         if after is None or self.now.wall_s - problem.told_wall_s < after:
             return
-        name = record.name or "leakguard"
+        self._tell_again(record, topic, problem, AlertStatus.FIRING)
+        self._set_problem(record.name, topic, replace(problem, told_wall_s=self.now.wall_s))
+
+    def _tell_again(
+        self, record: ServiceRecord, topic: str, problem: Problem, status: AlertStatus
+    ) -> None:
+        """Tell of a standing problem without a new event, to those who heard of it."""
+        channels = channels_for(problem.severity, self.alert_rules)
+        if not channels:
+            return
+        name, still = record.name or "leakguard", status is AlertStatus.FIRING
         self.alerts.append(
             Alert(
                 id=self.next_id(),
                 key=f"leakguard/{self.alert_rules.host}/{name}/{topic}"[:255],
-                status=AlertStatus.FIRING,
+                status=status,
                 severity=problem.severity,
                 kind=EventKind(problem.kind),
                 service=record.name,
                 host=self.alert_rules.host,
-                title=f"still: {problem.title}"[:120],
+                title=f"{'still' if still else 'no longer guarded'}: {problem.title}"[:120],
                 summary=problem.title,
                 wall_s=self.now.wall_s,
-                channels=channels_for(problem.severity, self.alert_rules),
+                channels=channels,
             )
         )
-        self._set_problem(record.name, topic, replace(problem, told_wall_s=self.now.wall_s))
 
     def _tell(self, event: Event) -> None:
         topic = topic_key(event)
@@ -144,6 +161,8 @@ class Tick:
             if standing is not None:
                 self._send(event, AlertStatus.RESOLVED, told_as=standing.severity)
                 self._set_problem(event.service, topic.name, None)
+            elif topic.notice:
+                self._send(event, AlertStatus.NOTICE)
             return
         if standing is not None and standing.severity.rank >= event.severity.rank:
             return

@@ -151,7 +151,7 @@ def format_duration(seconds: float) -> str:
     """Print a duration in its two largest units: `2h 30m`, `1.5s`, `850ms`."""
     if seconds < 0:
         return f"-{format_duration(-seconds)}"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 10 and seconds != int(seconds):
         return f"{seconds:.1f}s"

@@ -130,18 +130,21 @@ def assess(
 
 
 def _follow_threshold(tick: Tick, service: ServiceState, rules: ServiceRules) -> ServiceState:
+    """Keep since when it is above; while its share of a limit is not known, it is neither."""
     above, sample = threshold_bytes(service, rules), service.sample
-    name = service.record.name
-    over = above is not None and sample is not None and sample.value_bytes > above
-    if over and service.over_since is None and above is not None and sample is not None:
-        service = tick.put(replace(service, over_since=tick.now))
+    name, told = service.record.name, "threshold" in service.record.problems
+    if above is None or sample is None:
+        return tick.put(replace(service, over_since=None))
+    over = sample.value_bytes > above
+    since = (service.over_since or tick.now) if over else None
+    service = tick.put(replace(service, over_since=since))
+    if over and not told:
         tick.event(
             EventKind.THRESHOLD_CROSSED, name, Severity.INFO,
-            f"{sample.measure} {format_bytes(sample.value_bytes)} is above {format_bytes(above)}",
+            f"{format_bytes(sample.value_bytes)} ({sample.measure}) is above {format_bytes(above)}",
             threshold_bytes=above, **evidence(service),
         )  # fmt: skip
-    elif not over and service.over_since is not None:
-        service = tick.put(replace(service, over_since=None))
+    elif told and not over:
         tick.event(
             EventKind.THRESHOLD_CLEARED, name, Severity.INFO, f"{name} is below its threshold again"
         )
@@ -150,11 +153,10 @@ def _follow_threshold(tick: Tick, service: ServiceState, rules: ServiceRules) ->
 
 def _follow_limit(tick: Tick, service: ServiceState, found: Assessment) -> ServiceState:
     """Tell when a configured limit lies below what is used: it says little, or comes too late."""
-    name, told = service.record.name, "limit" in service.suspected
+    name, told = service.record.name, "limit" in service.record.problems
     configured = [f.room for f in found.forecasts if f.room.kind is LimitKind.CONFIGURED]
     passed = any(room.headroom_bytes < 0 for room in configured)
     if passed and not told:
-        tick.put(replace(service, suspected=service.suspected | {"limit"}))
         tick.event(
             EventKind.LIMIT_PASSED, name, Severity.WARNING,
             f"{name} uses more than its configured limit of "
@@ -162,7 +164,6 @@ def _follow_limit(tick: Tick, service: ServiceState, found: Assessment) -> Servi
             **evidence(service),
         )  # fmt: skip
     elif told and not passed:
-        tick.put(replace(service, suspected=service.suspected - {"limit"}))
         tick.event(
             EventKind.LIMIT_KEPT, name, Severity.INFO, f"{name} is below its configured limit again"
         )
@@ -171,23 +172,21 @@ def _follow_limit(tick: Tick, service: ServiceState, found: Assessment) -> Servi
 
 def _follow_leak(tick: Tick, service: ServiceState, trend: Trend) -> ServiceState:
     """Tell of a leak after two fits that agree, and of its end when the verdict is stable."""
-    name, told = service.record.name, "leak" in service.suspected
+    name, told = service.record.name, "leak" in service.record.problems
     streak = service.leak_streak + 1 if trend.verdict is Verdict.LEAKING else 0
     service = tick.put(replace(service, leak_streak=min(streak, LEAK_TWICE)))
     if streak >= LEAK_TWICE and not told:
-        tick.put(replace(service, suspected=service.suspected | {"leak"}))
         tick.event(
             EventKind.LEAK_SUSPECTED, name, Severity.WARNING, f"{name} {trend.reason}",
             **evidence(service),
         )  # fmt: skip
     elif told and trend.verdict in (Verdict.STABLE, Verdict.WARMING_UP):
-        tick.put(replace(service, suspected=service.suspected - {"leak"}))
         tick.event(EventKind.LEAK_CLEARED, name, Severity.INFO, f"{name}: {trend.reason}")
     return tick.service(name)
 
 
 def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> ServiceState:
-    name, told = service.record.name, "exhaustion" in service.suspected
+    name, told = service.record.name, "exhaustion" in service.record.problems
     near = found.nearest
     sure = found.trend.verdict is Verdict.LEAKING
     foreseen = (
@@ -197,13 +196,11 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
         and facts.caused_by(found.trend, near)
     )
     if near is not None and foreseen and sure and not told:
-        tick.put(replace(service, suspected=service.suspected | {"exhaustion"}))
         tick.event(
             EventKind.EXHAUSTION_PREDICTED, name, Severity.WARNING, _exhaustion_text(name, near),
             **evidence(service),
         )  # fmt: skip
     elif told and not foreseen:
-        tick.put(replace(service, suspected=service.suspected - {"exhaustion"}))
         tick.event(
             EventKind.EXHAUSTION_AVERTED, name, Severity.INFO,
             f"{name} is not running out of memory any more: {found.trend.reason}",

@@ -125,7 +125,8 @@ def read_procs(directory: str) -> tuple[int, ...]:
             data = file.read() or b""
     except OSError:  # removed meanwhile, or a threaded group that has no list
         return ()
-    return tuple(int(word) for word in data.split() if word.isdigit() and int(word) > 0)
+    words = (word for word in data.split() if word.isdigit() and len(word) <= _MAX_DIGITS)
+    return tuple(pid for pid in map(int, words) if pid > 0)
 
 
 def subtree(directory: str, most: int) -> tuple[str, ...]:

@@ -27,14 +27,16 @@ class ReplayedTick:
 def replay(lines: Iterable[str], plan: Plan | None = None) -> Iterator[ReplayedTick]:
     """Replay a recording; with `plan`, under its rules instead of the recorded ones.
 
+    A last line that was cut off by a crash is left out.
+
     Raises:
         UsageError: a line is not part of a recording; the message has its number.
     """
     state: State | None = None
     rules: Rules | None = None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_without_cut_end(lines), 1):
         try:
-            document = json.loads(line)
+            document = _object(json.loads(line))
             if "rules" in document:
                 recorded = from_plain(RecordedRules, document["rules"])
                 rules = engine_rules(RecordedRules.of(plan) if plan is not None else recorded)
@@ -42,6 +44,7 @@ def replay(lines: Iterable[str], plan: Plan | None = None) -> Iterator[ReplayedT
                 _check_format(document)
                 state = from_plain(State, document["state"])
             if "inputs" not in document:
+                _check_change(document)
                 continue
             inputs = from_plain(Inputs, document["inputs"])
         except (CodecError, ValueError, KeyError, TypeError) as error:
@@ -62,6 +65,36 @@ def engine_rules(recorded: RecordedRules) -> Rules:
         plugin = plugins.load("detectors", spec.key)
         detectors[name] = plugin.make(dict(spec.options), None)
     return Rules(services=recorded.services, detectors=detectors, alerts=recorded.alerts)
+
+
+def _without_cut_end(lines: Iterable[str]) -> Iterator[str]:
+    """Leave out a last line that the daemon was killed in the middle of."""
+    held: str | None = None
+    for line in lines:
+        if held is not None:
+            yield held
+        held, first = line, held is None
+    if held is not None and (first or held.endswith("\n") or _is_json(held)):
+        yield held
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _object(document: object) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise TypeError("it is not a JSON object")
+    return document
+
+
+def _check_change(document: dict[str, Any]) -> None:
+    if "rules" not in document:
+        raise KeyError("it has neither `inputs` nor `rules`")
 
 
 def _check_format(document: dict[str, Any]) -> None:

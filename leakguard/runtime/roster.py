@@ -9,7 +9,7 @@ state, breaker and series follow the place and not the pid.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from leakguard.core.errors import TargetError
+from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.instant import Instant
 from leakguard.core.plan import ServicePlan
 from leakguard.core.sample import Incarnation, Location
@@ -133,6 +133,8 @@ class Roster:
             found = entry.target.locate()
         except TargetError:
             found = ()
+        except ReadingError:
+            return ()
         slots = {n: s for n, s in self._slots.items() if s.entry is entry}
         taken = {s.incarnation for s in slots.values()}
         free = [n for n, s in slots.items() if s.incarnation not in {f.root for f in found}]
@@ -152,10 +154,11 @@ class Roster:
     def _give_up(self, name: str, entry: Entry, now: Instant) -> list[str]:
         gone = []
         for slot_name, slot in list(self._slots.items()):
-            seen = slot.last_seen_boot_s
             if slot.entry is not entry or slot_name == f"{name}:1" or slot.location is not None:
                 continue
-            if seen is not None and now.boot_s - seen >= FORGET_S:
+            if slot.last_seen_boot_s is None:  # known from an earlier daemon: its time begins now
+                slot.last_seen_boot_s = now.boot_s
+            if now.boot_s - slot.last_seen_boot_s >= FORGET_S:
                 del self._slots[slot_name]
                 gone.append(slot_name)
         return gone

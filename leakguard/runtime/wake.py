@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
+from leakguard.core.errors import DaemonError
+
 T = TypeVar("T")
 
 MAX_WAIT_S = 3600.0
+ANSWER_S = 60.0
 
 
 class Wake:
@@ -86,7 +89,8 @@ class _Answer:
         self._done.set()
 
     def wait(self) -> object:
-        self._done.wait(60.0)
+        if not self._done.wait(ANSWER_S):
+            raise DaemonError(f"the main thread gave no answer within {ANSWER_S:g} s")
         if self._error is not None:
             raise self._error
         return self._value

@@ -9,8 +9,10 @@ import re
 from leakguard.core.errors import UsageError
 from leakguard.core.units import parse_bytes
 
-_SIZE = r"[\d.]+[A-Za-wyz]+"
-_PART = re.compile(rf"(?P<start>{_SIZE})(?:(?P<sign>[+-])(?P<step>{_SIZE}))?(?:x(?P<n>\d+))?")
+_SIZE = r"[0-9.]+[A-Za-wyz]+"
+_TIMES = r"(?:x(?P<n>[0-9]{1,6}))?"
+_PART = re.compile(rf"(?P<start>{_SIZE})(?:(?P<sign>[+-])(?P<step>{_SIZE}))?{_TIMES}")
+_MARK = re.compile(rf"(?P<mark>[-?]){_TIMES}")
 
 Point = int | str
 """Bytes, or `-` (absent) or `?` (unreadable)."""
@@ -20,9 +22,9 @@ def parse_series(text: str) -> tuple[Point, ...]:
     """Read the notation; sizes in bytes, one item a tick."""
     points: list[Point] = []
     for part in text.split():
-        mark, _, count = part.partition("x")
-        if mark in ("-", "?"):
-            points += [mark] * int(count or 1)
+        mark = _MARK.fullmatch(part)
+        if mark is not None:
+            points += [mark["mark"]] * int(mark["n"] or 1)
             continue
         match = _PART.fullmatch(part)
         if match is None:

@@ -40,6 +40,10 @@ class Simulation:
     limit_bytes: int | None = None
     restart_ticks: int = 1
     ignores_restarts: bool = False
+    unhealthy: bool = False
+    """The health gate never passes."""
+    crashes: bool = False
+    """The service ends with code 1 when its series does."""
     clock: FakeClock = field(default_factory=FakeClock)
     state: State = field(default_factory=lambda: State(instance="sim"))
     events: list[Event] = field(default_factory=list)
@@ -98,7 +102,8 @@ class Simulation:
                         Outcome(
                             action_id=action.id,
                             service=action.service,
-                            kind=OutcomeKind.HEALTHY,
+                            kind=OutcomeKind.UNHEALTHY if self.unhealthy else OutcomeKind.HEALTHY,
+                            message="simulated" if self.unhealthy else "",
                         )
                     )
 
@@ -118,14 +123,16 @@ class Simulation:
         self._pid, self._born_s, self._age = self._pid + 1, self.clock.boot_s, 0
 
     def _reading(self, now: Instant) -> Reading:
-        value = self.life[min(self._age, len(self.life) - 1)]
+        over = self.crashes and self._age >= len(self.life)
+        value = "-" if over else self.life[min(self._age, len(self.life) - 1)]
         self._age += 1
         if isinstance(value, int) and self.limit_bytes is not None and value >= self.limit_bytes:
             self.kills += 1
             self.reborn()
             value = self.life[0]
         if value == "-":
-            return Absent(service=self.rules.name, at=now, reason="no process")
+            code = 1 if over else None
+            return Absent(service=self.rules.name, at=now, reason="no process", exit_code=code)
         if not isinstance(value, int):
             return Unreadable(service=self.rules.name, at=now, reason="simulated")
         return Sample(

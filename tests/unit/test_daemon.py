@@ -254,3 +254,11 @@ def test_a_clock_that_was_set_wakes_the_scheduler(world: World) -> None:
         ["jump", "jump"],
         ["the clock was set forward by 3600 s", "the clock was set back by 3600 s"],
     )
+
+
+def test_last_tick_decides_nothing(world: World) -> None:
+    """A daemon that ends must not leave a restart behind that nobody carries out."""
+    world.collector.value = 200 * MIB
+    world.inbox.post(RestartRequest(id="r", service="worker"))
+    world.daemon.tick(ending=True)
+    assert (world.collector.asked, world.order.actions) == ([()], [])

@@ -10,7 +10,6 @@ from pathlib import Path, PosixPath
 import pytest
 
 from leakguard.cli._demo.cage import RlimitCage, make_cage
-from leakguard.linux.own_cgroup import CgroupRefused, OwnCgroup
 from leakguard.cli._demo.receiver import SLACK_PATH, WEBHOOK_PATH, Receiver, is_signed, new_secret
 from leakguard.cli._demo.result import ActResult, DemoResult
 from leakguard.cli._demo.scope import parents
@@ -18,6 +17,7 @@ from leakguard.cli._demo.show import Picture, Show, colour, sparkline
 from leakguard.cli._demo.tally import Fate, Request, Stop, Tally, tally
 from leakguard.core.instant import Instant
 from leakguard.linux.cgroupfs import CgroupFs
+from leakguard.linux.own_cgroup import CgroupRefused, OwnCgroup
 from leakguard.linux.procfs import ProcFs
 
 LIMIT = 96 * 1024**2

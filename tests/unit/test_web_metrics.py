@@ -11,7 +11,7 @@ from leakguard.core.policy import Trigger
 from leakguard.core.status import Status
 from leakguard.testing.web import CGROUP_LIMIT, MIB, quiet, sample_status, worker
 from leakguard.web.metric_table import METRICS
-from leakguard.web.metrics import OUTCOMES, Metrics
+from leakguard.web.metrics import AT_ONCE, OUTCOMES, Metrics
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 OWN = {"service": "worker"}
@@ -154,3 +154,17 @@ def test_the_docs_list_every_metric_and_no_other() -> None:
     rows = pattern.findall(DOCS.read_text())
     told = {name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
     assert told == {name: (row.kind, row.labels) for name, row in METRICS.items()}
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_many_services_share_one_header_for_each_family(accept: str) -> None:
+    """However the samples were gathered, a family is one block: its header, then every service."""
+    names = [f"s{number:03}" for number in range(2 * AT_ONCE + 1)]
+    status = sample_status(services=tuple(worker(name=name) for name in names))
+    _, body = Metrics(lambda: status).render(accept)
+    lines = body.decode().splitlines()
+    headers = [line for line in lines if line.startswith("# TYPE ")]
+    slopes = [i for i, line in enumerate(lines) if line.startswith("leakguard_slope_bytes_per_")]
+    assert headers == list(dict.fromkeys(headers))
+    assert slopes == list(range(slopes[0], slopes[0] + len(names)))
+    assert [i for i, line in enumerate(lines, 1) if line == "# EOF"] == [len(lines)] * bool(accept)

@@ -1,0 +1,203 @@
+"""Which services there are and where each runs: one match, ambiguity, slots of `each`."""
+
+import pytest
+
+from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.instant import Instant
+from leakguard.core.plan import PluginSpec, ServicePlan
+from leakguard.core.sample import Incarnation
+from leakguard.runtime.roster import EACH_S, FORGET_S, RELOCATE_S, Entry, Roster
+from leakguard.testing.bench import guarded
+from leakguard.testing.clock import FakeClock
+from leakguard.testing.targets import ScriptedTarget
+
+
+def run(pid: int) -> Incarnation:
+    """Make the incarnation that the scripted target gives."""
+    return Incarnation(boot_id="b", pid=pid, start_ticks=pid)
+
+
+def roster_of(
+    target: ScriptedTarget, *, each: bool = False, known: dict[str, Incarnation] | None = None
+) -> Roster:
+    """Make a roster of one entry."""
+    plan = ServicePlan(rules=guarded(), target=PluginSpec(key="pid"), each=each)
+    return Roster({"worker": Entry(plan=plan, target=target)}, known or {})
+
+
+def pids(roster: Roster) -> dict[str, int]:
+    """Give the pid last seen in each slot."""
+    return {name: incarnation.pid for name, incarnation in roster.known().items()}
+
+
+def later(clock: FakeClock, seconds: float = EACH_S) -> Instant:
+    """Let time pass."""
+    return clock.advance(seconds)
+
+
+# ---- one service
+
+
+def test_a_service_is_found_and_remembered() -> None:
+    """A target is not asked at every sample."""
+    target, clock = ScriptedTarget(7), FakeClock()
+    roster = roster_of(target)
+    found = [roster.where("worker", later(clock, 1.0)).root for _ in range(5)]
+    assert (found, target.looks) == ([run(7)] * 5, 1)
+
+
+def test_a_location_is_looked_up_again_after_a_while_or_when_asked() -> None:
+    """The target may have moved on."""
+    target, clock = ScriptedTarget(7), FakeClock()
+    roster = roster_of(target)
+    roster.where("worker", clock.now())
+    target.match(8)
+    assert roster.where("worker", later(clock, RELOCATE_S - 1)).root == run(7)
+    assert roster.where("worker", clock.now(), again=True).root == run(8)
+    target.match(9)
+    assert roster.where("worker", later(clock, RELOCATE_S)).root == run(9)
+    roster.forget("worker")
+    target.match(10)
+    assert roster.where("worker", clock.now()).root == run(10)
+
+
+def test_no_match_is_said_with_what_was_looked_for() -> None:
+    """And nothing is remembered."""
+    with pytest.raises(TargetError, match="worker: no scripted process"):
+        roster_of(ScriptedTarget()).where("worker", FakeClock().now())
+
+
+def test_several_unrelated_matches_are_ambiguous() -> None:
+    """With the pids, and what to do."""
+    roster = roster_of(ScriptedTarget(*range(1, 8)))
+    said = (
+        r"worker: 7 unrelated processes match scripted process: 1 \(app1\), .* and 2 more; "
+        "make the target narrower, or set `each: true`"
+    )
+    with pytest.raises(TargetError, match=said) as caught:
+        roster.where("worker", FakeClock().now())
+    assert caught.value.ambiguous
+
+
+def test_a_few_ambiguous_matches_are_all_named() -> None:
+    """Up to five."""
+    with pytest.raises(TargetError, match=r"1 \(app1\), 2 \(app2\); make"):
+        roster_of(ScriptedTarget(1, 2)).where("worker", FakeClock().now())
+
+
+def test_the_executor_looks_afresh() -> None:
+    """It changes nothing that the loop remembers."""
+    target = ScriptedTarget(7)
+    roster = roster_of(target)
+    roster.where("worker", FakeClock().now())
+    target.match(8)
+    found = roster.fresh("worker")
+    assert found is not None
+    assert (found.root, pids(roster)) == (run(8), {"worker": 7})
+
+
+def test_the_executor_is_told_when_nothing_is_there() -> None:
+    """Neither an unknown service nor one without a match is anywhere."""
+    roster = roster_of(ScriptedTarget())
+    assert (roster.fresh("worker"), roster.fresh("stranger")) == (None, None)
+
+
+def test_an_entry_belongs_to_all_its_slots() -> None:
+    """`worker:2` is an instance of `worker`."""
+    roster = roster_of(ScriptedTarget(), each=True)
+    assert roster.entry("worker:2") is roster.entry("worker")
+
+
+# ---- each
+
+
+def test_each_match_gets_the_lowest_free_slot() -> None:
+    """The first slot is always there."""
+    clock = FakeClock()
+    roster = roster_of(ScriptedTarget(7, 8, 9), each=True)
+    assert roster.names() == ("worker:1",)
+    roster.scan(clock.now())
+    assert pids(roster) == {"worker:1": 7, "worker:2": 8, "worker:3": 9}
+
+
+def test_a_replacement_takes_the_slot_that_was_left() -> None:
+    """State, breaker and series follow the place and not the pid."""
+    target, clock = ScriptedTarget(7, 8, 9), FakeClock()
+    roster = roster_of(target, each=True)
+    roster.scan(clock.now())
+    target.match(7, 9, 50)
+    roster.scan(later(clock))
+    assert pids(roster) == {"worker:1": 7, "worker:2": 50, "worker:3": 9}
+
+
+def test_a_slot_finds_its_own_process_or_a_free_one() -> None:
+    """Also between two scans."""
+    target, clock = ScriptedTarget(7, 8), FakeClock()
+    roster = roster_of(target, each=True)
+    roster.scan(clock.now())
+    assert roster.where("worker:2", clock.now(), again=True).root == run(8)
+    target.match(7, 50)
+    assert roster.where("worker:2", clock.now(), again=True).root == run(50)
+    target.match(7)
+    with pytest.raises(TargetError, match="worker:2: no further scripted process"):
+        roster.where("worker:2", clock.now(), again=True)
+
+
+def test_scans_are_spaced() -> None:
+    """A command line pattern reads all of /proc."""
+    target, clock = ScriptedTarget(7), FakeClock()
+    roster = roster_of(target, each=True)
+    for _ in range(5):
+        roster.scan(later(clock, EACH_S / 5))
+    assert target.looks == 1
+
+
+def test_an_empty_slot_is_given_up_after_a_while_and_the_first_never() -> None:
+    """A service that shrank is not missing for ever."""
+    target, clock = ScriptedTarget(7, 8), FakeClock()
+    roster = roster_of(target, each=True)
+    roster.scan(clock.now())
+    for name in roster.names():
+        roster.where(name, clock.now())
+    target.match()
+    dropped: list[str] = []
+    for _ in range(int(FORGET_S / EACH_S) + 1):
+        now = later(clock)
+        for name in roster.names():
+            with pytest.raises(TargetError):
+                roster.where(name, now, again=True)
+        dropped += roster.scan(now)
+    assert (dropped, roster.names()) == (["worker:2"], ("worker:1",))
+
+
+def test_a_slot_of_an_earlier_daemon_that_stays_empty_is_given_up_too() -> None:
+    """It was never seen by this one."""
+    clock = FakeClock()
+    roster = roster_of(ScriptedTarget(7), each=True, known={"worker:1": run(7), "worker:2": run(8)})
+    assert roster.scan(clock.now()) == ()
+    assert roster.scan(later(clock, FORGET_S)) == ("worker:2",)
+
+
+def test_slots_of_an_earlier_daemon_keep_their_processes() -> None:
+    """Whatever order the matches come in."""
+    roster = roster_of(
+        ScriptedTarget(8, 7), each=True, known={"worker:1": run(7), "worker:2": run(8)}
+    )
+    roster.scan(FakeClock().now())
+    assert pids(roster) == {"worker:1": 7, "worker:2": 8}
+
+
+@pytest.mark.parametrize("error", [TargetError("none"), ReadingError("no right")])
+def test_a_scan_survives_a_target_that_cannot_answer(error: Exception) -> None:
+    """What cannot be known gives up nothing."""
+    target, clock = ScriptedTarget(7, 8), FakeClock()
+    roster = roster_of(target, each=True)
+    roster.scan(clock.now())
+    target.error = error
+    assert (roster.scan(later(clock)), len(roster.names())) == ((), 2)
+
+
+def test_entries_without_each_are_not_scanned() -> None:
+    """They have one place."""
+    target = ScriptedTarget(7)
+    assert (roster_of(target).scan(FakeClock().now()), target.looks) == ((), 0)
