@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from leakguard.linux.own_cgroup import OwnCgroup
 from leakguard.cli._demo.load import ask
 from leakguard.cli._demo.patient import free_port
 from leakguard.cli._demo.scope import parents
 from leakguard.cli._demo.tally import Fate
 from leakguard.core.units import MIB
 from leakguard.linux.cgroupfs import CgroupFs
+from leakguard.linux.own_cgroup import OwnCgroup
 from leakguard.linux.procfs import PAGE_BYTES, ProcFs
 from leakguard.linux.spawn import ChildSpec, Launch
 from leakguard.runtime.clock import SystemClock
