@@ -11,7 +11,13 @@ from typing import Any
 from leakguard.config.lines import EnvText, Layer, Loc, read_flow
 
 PREFIX = "LEAKGUARD_"
-KNOWN = ("LEAKGUARD_CONFIG", "LEAKGUARD_PID", "LEAKGUARD_REASON", "LEAKGUARD_SERVICE")
+KNOWN = (
+    "LEAKGUARD_CHILD",
+    "LEAKGUARD_CONFIG",
+    "LEAKGUARD_PID",
+    "LEAKGUARD_REASON",
+    "LEAKGUARD_SERVICE",
+)
 """Variables of ours that are no settings; the last three are what the driver `command` sets.
 
 `LEAKGUARD_SOCKET` is the setting `socket`.

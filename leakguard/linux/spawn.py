@@ -31,6 +31,7 @@ class ChildSpec:
     secrets). `user` is `name`, `uid`, `name:group` or `uid:gid`. `cgroup_dir` is a directory with
     a `cgroup.procs`. `oom_score_adj` None: inherited, but never negative. `descriptors`: its soft
     RLIMIT_NOFILE, None: inherited. `die_with_parent`: the kernel kills it when leakguard dies.
+    `mark`: what `find_marked` finds it by.
     """
 
     argv: tuple[str, ...]
@@ -41,6 +42,7 @@ class ChildSpec:
     oom_score_adj: int | None = None
     descriptors: int | None = None
     die_with_parent: bool = False
+    mark: str = ""
 
 
 class Launch:
@@ -129,6 +131,8 @@ def _plain(spec: ChildSpec) -> bytes:
             "oom_score_adj": spec.oom_score_adj,
             "descriptors": spec.descriptors,
             "parent": os.getpid() if spec.die_with_parent else 0,
+            "starter": os.getpid(),
+            "mark": spec.mark,
         }
     ).encode()
 

@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 NOT_STARTED = 127
 DIED_WITH_PARENT = 137
 PR_SET_PDEATHSIG = 1
+MARK = "LEAKGUARD_CHILD"
+"""Variable by which a child is known again whose leakguard died before it noted the pid."""
 
 
 def main(spec_fd: int, report_fd: int) -> None:
@@ -36,6 +38,8 @@ def main(spec_fd: int, report_fd: int) -> None:
         import ctypes
 
         spec["libc"] = ctypes.CDLL(None)
+    if spec["mark"]:
+        spec["env"][MARK] = f"{spec['mark']} {os.getpid()}"
     for name, step in STEPS:
         try:
             step(spec)
@@ -148,6 +152,12 @@ def die_with_parent(spec: dict[str, Any]) -> None:
         os._exit(DIED_WITH_PARENT)
 
 
+def still_wanted(spec: dict[str, Any]) -> None:
+    """End when leakguard died meanwhile: the next one may have looked for us already."""
+    if spec["mark"] and os.getppid() != spec["starter"]:
+        os._exit(DIED_WITH_PARENT)
+
+
 def enter_folder(spec: dict[str, Any]) -> None:
     """Change to the working directory, with the rights of the wanted user."""
     if spec["cwd"]:
@@ -163,6 +173,7 @@ STEPS = (
     ("user", drop_user),
     ("die_with_parent", die_with_parent),
     ("cwd", enter_folder),
+    ("starter", still_wanted),
 )
 
 if __name__ == "__main__":

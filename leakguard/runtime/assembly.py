@@ -1,11 +1,10 @@
 """Every part of one daemon, wired together; nothing is read, served or started yet."""
 
 import os
-from collections.abc import Mapping
 
 from leakguard.core.engine import Step
 from leakguard.core.plan import Plan
-from leakguard.core.sample import Incarnation, Snapshot
+from leakguard.core.sample import Snapshot
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children
 from leakguard.linux.memory_events import MemoryEvents
@@ -91,9 +90,7 @@ class Assembly:
         """Go on from what the store kept; children that outlived their daemon are taken over."""
         live = Live(restore.restore(self.store.load()))
         known = restore.known_incarnations(live.state)
-        restore.adopt_children(
-            _started_by_us(self.plan, known), self.machine.children, self.machine.proc
-        )
+        restore.adopt_children(self.plan, known, self.machine.children, self.machine.proc)
         live.parts = build(
             self.plan,
             self.machine,
@@ -150,8 +147,3 @@ def _machine(plan: Plan, main: MainThread) -> Machine:
         cgroups=CgroupFs(proc, plan.cgroup_root),
         children=Children(main, clock, descriptors=raise_descriptor_limit()[0]),
     )
-
-
-def _started_by_us(plan: Plan, known: Mapping[str, Incarnation]) -> dict[str, Incarnation]:
-    starts = {s.rules.name for s in plan.services if s.rules.restart.starts}
-    return {name: i for name, i in known.items() if name.partition(":")[0] in starts}

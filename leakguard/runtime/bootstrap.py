@@ -16,6 +16,7 @@ from leakguard.linux.procfs import ProcFs
 from leakguard.notifiers.base import Notifier, NotifierContext
 from leakguard.runtime.record import RecordedRules
 from leakguard.runtime.replay import engine_rules
+from leakguard.runtime.restore import mark_of
 from leakguard.runtime.roster import Entry, Roster
 from leakguard.targets.base import Target, TargetContext
 
@@ -96,6 +97,7 @@ class DriverBook(Mapping[str, Driver]):
         die_with_us: bool,
     ) -> None:
         """Make the drivers of `plan`."""
+        self._plan = plan
         self._plans = {s.rules.name: s for s in plan.services if s.driver is not None}
         self._machine = machine
         self._roster = roster
@@ -129,7 +131,7 @@ class DriverBook(Mapping[str, Driver]):
             clock=self._machine.clock,
             locate=lambda: self._roster.fresh(service),
             respawn_seen=lambda: self._respawn_seen(service),
-            child=_child_spec(plan, die_with_us=self._die_with_us),
+            child=_child_spec(self._plan, plan, die_with_us=self._die_with_us),
         )
         made: Driver = plugins.load("drivers", plan.driver.key).make(
             dict(plan.driver.options), context
@@ -153,7 +155,7 @@ def _target(plan: ServicePlan, machine: Machine) -> Target:
     return made
 
 
-def _child_spec(plan: ServicePlan, *, die_with_us: bool) -> ChildSpec | None:
+def _child_spec(whole: Plan, plan: ServicePlan, *, die_with_us: bool) -> ChildSpec | None:
     """Give what the target `child` says is to be started."""
     if plan.target.key != "child":
         return None
@@ -165,4 +167,5 @@ def _child_spec(plan: ServicePlan, *, die_with_us: bool) -> ChildSpec | None:
         user=options.get("user", ""),
         cgroup_dir=options.get("cgroup", ""),
         die_with_parent=die_with_us,
+        mark="" if die_with_us else mark_of(whole, plan.rules.name),
     )

@@ -88,18 +88,22 @@ class Daemon:
         """Give the cgroups whose limits are above what was read."""
         return self._collector.directories()
 
-    def tick(self) -> Step:
-        """Deal with all that is new: collect, step, commit, then hand out."""
+    def tick(self, *, ending: bool = False) -> Step:
+        """Deal with all that is new: collect, step, commit, then hand out.
+
+        `ending`: only what is in flight is looked at. What ends together with the guard is not
+        missing, and nothing new is begun.
+        """
         now = self._clock.now()
         jump = self._jump(now)
         mail = self._inbox.take()
-        due = self._agenda.due(self._live.parts.roster.names(), _asked(mail), now)
+        due = self._in_flight() if ending else self._due(mail, now)
         collected = self._collector.collect(due, now)
         inputs = Inputs(
             now=now,
             snapshot=collected.snapshot,
             outcomes=mail.outcomes,
-            requests=mail.requests,
+            requests=() if ending else mail.requests,
             notices=(*mail.notices, *jump),
             durable=self._store.last_commit_durable,
             dropped=(*collected.dropped, *self._not_guarded()),
@@ -149,6 +153,12 @@ class Daemon:
                 message="not begun: the decision could not be written to the state file",
             )
         )
+
+    def _due(self, mail: Mail, now: Instant) -> tuple[str, ...]:
+        return self._agenda.due(self._live.parts.roster.names(), _asked(mail), now)
+
+    def _in_flight(self) -> tuple[str, ...]:
+        return tuple(n for n, s in self._live.state.services.items() if s.record.flight)
 
     def _not_guarded(self) -> tuple[str, ...]:
         """Give the services whose entry a reload has removed."""

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import leakguard
@@ -93,13 +94,12 @@ class Guard:
         everything = self._all
         everything.systemd.say("STOPPING=1")
         everything.scheduler.close()
-        self._stop_acting()
+        self._aside(self._finish_restarts)
+        self._last_tick()  # sees what those started, before it is ended
+        self._aside(self._end_children)
         self._note(EventKind.DAEMON_STOPPED, Severity.INFO, "leakguard stops")
-        try:
-            everything.daemon.tick()
-            everything.dispatcher.dispatch_due(budget_s=1.0)
-        except Exception:
-            log.exception("the last tick failed")
+        self._last_tick()
+        everything.dispatcher.dispatch_due(budget_s=1.0)
         everything.dispatcher.stop()
         everything.web.close()
         everything.kernel.close()
@@ -119,22 +119,33 @@ class Guard:
             except own_cgroup.CgroupRefused as error:
                 log.warning("%s", error)
 
-    def _stop_acting(self) -> None:
-        """Finish our own restarts and end our children, in a thread: they may need this one."""
+    def _last_tick(self) -> None:
+        try:
+            self._all.daemon.tick(ending=True)
+        except Exception:
+            log.exception("the last tick failed")
+
+    def _finish_restarts(self, _cancelled: threading.Event) -> None:
+        self._all.executor.shutdown(self._launch.plan.shutdown_grace_s, self._in_a_hurry)
+
+    def _end_children(self, cancelled: threading.Event) -> None:
+        for driver in tuple(self._all.live.parts.drivers.values()):
+            driver.stop_for_good(cancelled)
+
+    def _aside(self, work: Callable[[threading.Event], None]) -> None:
+        """Do a part of the end in a thread: it may need this one. A second signal cuts it short."""
         cancelled, done = threading.Event(), threading.Event()
 
-        def work() -> None:
+        def run() -> None:
             try:
-                self._all.executor.shutdown(self._launch.plan.shutdown_grace_s, self._in_a_hurry)
-                for driver in tuple(self._all.live.parts.drivers.values()):
-                    driver.stop_for_good(cancelled)
+                work(cancelled)
             except Exception:
                 log.exception("stopping did not go as it should")
             finally:
                 done.set()
                 self._wake.set()
 
-        threading.Thread(target=work, name="stopping", daemon=True).start()
+        threading.Thread(target=run, name="stopping", daemon=True).start()
         while not done.is_set():
             self._wake.wait(STOP_SLICE_S)
             self._all.main.run_pending()

@@ -1,9 +1,13 @@
 """From what the store kept to the state the engine goes on from."""
 
+from collections.abc import Mapping
+
+from leakguard.core.plan import Plan
 from leakguard.core.sample import Incarnation
 from leakguard.core.series import Series
 from leakguard.core.state import ServiceRecord, ServiceState, State
 from leakguard.linux.children import Children
+from leakguard.linux.marked import find_marked
 from leakguard.linux.procfs import ProcFs
 from leakguard.store.base import Saved, SavedSamples
 
@@ -32,11 +36,27 @@ def known_incarnations(state: State) -> dict[str, Incarnation]:
     }
 
 
-def adopt_children(known: dict[str, Incarnation], children: Children, proc: ProcFs) -> None:
-    """Take over children that outlived an earlier daemon, so that no second one is started."""
-    for service, incarnation in known.items():
-        if proc.is_running(incarnation):
+def mark_of(plan: Plan, service: str) -> str:
+    """Give the mark that the child of a service carries; without a state file it has none."""
+    return f"{plan.state.path}:{service}" if plan.state.path else ""
+
+
+def adopt_children(
+    plan: Plan, known: Mapping[str, Incarnation], children: Children, proc: ProcFs
+) -> None:
+    """Take over children that outlived an earlier daemon, so that no second one is started.
+
+    Those that it started but never got to note are known by their mark.
+    """
+    missed: dict[str, str] = {}
+    for service in (s.rules.name for s in plan.services if s.rules.restart.starts):
+        incarnation, mark = known.get(service), mark_of(plan, service)
+        if incarnation is not None and proc.is_running(incarnation):
             children.adopt(service, incarnation)
+        elif mark:
+            missed[mark] = service
+    for mark, found in find_marked(proc, missed).items():
+        children.adopt(missed[mark], found)
 
 
 def _series(record: ServiceRecord, samples: SavedSamples | None) -> Series:

@@ -1,0 +1,112 @@
+"""`leakguard exec`: exit codes, signals, stdout of the command, events, PID 1."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workloads.guarded import json_lines, until
+
+EXEC = [sys.executable, "-m", "leakguard", "exec"]
+UNSHARE = ["unshare", "-pf", "--mount-proc"]
+LIMIT_S = 30.0
+
+
+def run_exec(*argv: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a command under guard to its end."""
+    return subprocess.run(
+        [*prefix, *EXEC, *argv], capture_output=True, text=True, check=False, timeout=LIMIT_S
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+)
+def test_the_exit_code_is_the_commands(script: str, code: int) -> None:
+    """It ends with the command's own code, 128 + n for a signal, and stdout is untouched."""
+    ended = run_exec("--", "/bin/sh", "-c", f"echo said; {script}")
+    assert (ended.returncode, ended.stdout) == (code, "said\n")
+
+
+def test_json_is_alone_on_stderr() -> None:
+    """With --json stderr has JSON lines and nothing else."""
+    ended = run_exec("--json", "--", "/bin/sh", "-c", "echo data; exit 3")
+    events = [json.loads(line)["event"] for line in ended.stderr.splitlines()]
+    assert (ended.stdout, events[0], events[-1]) == ("data\n", "DaemonStarted", "DaemonStopped")
+
+
+def test_it_comes_again_after_a_failure_only(tmp_path: Path) -> None:
+    """`--restart on-failure` starts a failed command again and ends with a good one."""
+    script = f"echo x >> {tmp_path}/runs; [ $(wc -l < {tmp_path}/runs) -ge 2 ] || exit 7"
+    ended = run_exec("--restart", "on-failure", "--", "/bin/sh", "-c", script)
+    assert (ended.returncode, (tmp_path / "runs").read_text()) == (0, "x\nx\n")
+
+
+def test_signals_reach_the_command(tmp_path: Path) -> None:
+    """USR1 is passed on and changes nothing; TERM is passed on, and its answer is the exit code."""
+    script = (
+        "trap 'echo usr1' USR1; trap 'echo term; exit 5' TERM; echo ready;"
+        " while :; do sleep 0.05; done"
+    )
+    said = tmp_path / "said"
+    with said.open("w") as out, (tmp_path / "events").open("w") as err:
+        process = subprocess.Popen(
+            [*EXEC, "--json", "--", "/bin/sh", "-c", script], stdout=out, stderr=err
+        )
+    try:
+        until(lambda: "ready" in said.read_text())
+        until(lambda: "ServiceStarted" in (tmp_path / "events").read_text())
+        process.send_signal(signal.SIGUSR1)
+        until(lambda: "usr1" in said.read_text())
+        process.terminate()
+        assert process.wait(LIMIT_S) == 5
+    finally:
+        process.kill()
+        process.wait()
+    assert said.read_text().split() == ["ready", "usr1", "term"]
+    events = [event["event"] for event in json_lines((tmp_path / "events").read_text())]
+    assert events == ["DaemonStarted", "RestartDecided", "ServiceStarted", "DaemonStopped"]
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """Killed, it takes its command along: the kernel's parent-death signal."""
+    process = subprocess.Popen(
+        [*EXEC, "--", "/bin/sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 99"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    process.kill()
+    process.wait()
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+@pytest.mark.root
+def test_as_pid_1_it_reaps_and_forwards(tmp_path: Path) -> None:
+    """In a PID namespace of its own it reaps the orphans of its command and passes TERM on."""
+    if shutil.which("unshare") is None:
+        pytest.skip("root: needs unshare of util-linux")
+    zombies = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
+    script = (
+        "trap 'echo term; exit 4' TERM; for i in 1 2 3; do (sleep 0.1 & exec true); done;"
+        f" sleep 1.5; echo zombies $({zombies}); while :; do sleep 0.05; done"
+    )
+    said = tmp_path / "said"
+    with said.open("w") as out:
+        process = subprocess.Popen(
+            [*UNSHARE, *EXEC, "--sample-every", "200ms", "--", "/bin/sh", "-c", script],
+            stdout=out,
+        )
+    try:
+        until(lambda: "zombies" in said.read_text())
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 4
+    finally:
+        process.kill()
+        process.wait()
+    assert said.read_text().split() == ["zombies", "0", "term"]
