@@ -17,7 +17,7 @@ Examples:
 
 
 @click.command("replay", epilog=EPILOG)
-@click.argument("recording", metavar="FILE", type=click.File("r", encoding="utf-8"))
+@click.argument("recording", metavar="FILE", type=click.File(encoding="utf-8", errors="replace"))
 @click.option("-c", "--config", "path", metavar="FILE", help="Decide by this configuration.")
 @click.option("--json", "as_json", is_flag=True, help="The same: decisions are always JSON lines.")
 def command(recording: TextIO, path: str | None, as_json: bool) -> None:  # noqa: FBT001  click calls it by name

@@ -13,7 +13,7 @@ from leakguard.core.state import Flight, ServiceState
 from leakguard.core.tick import Tick
 
 RESPAWN_CEILING_S = 60.0
-"""A child that keeps ending is started again after 1, 2, 4 … seconds, at most this."""
+"""A child that keeps ending is started 1, 2, 4 … seconds after the last time, at most this."""
 
 _ONE_SHOT = frozenset({Trigger.MANUAL, Trigger.SCHEDULE})
 """Triggers that are proposed once, so each of their vetoes is news."""
@@ -89,12 +89,13 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
 
 
 def respawn_ready(tick: Tick, service: ServiceState, rules: ServiceRules) -> bool:
-    """Whether a child that ended has waited long enough to be started again."""
-    since = service.absent_since or tick.now
+    """Whether enough time has passed since a child was last started again after it ended."""
     recent = recent_restarts(service.record, rules, tick.now)
-    tries = sum(r.reason == Trigger.RESPAWN.value for r in recent)
-    wait = min(RESPAWN_CEILING_S, 2.0 ** (tries - 1)) if tries else 0.0
-    return tick.now.since(since) >= wait
+    tries = [r.at for r in recent if r.reason == Trigger.RESPAWN.value]
+    if not tries:
+        return True
+    wait = min(RESPAWN_CEILING_S, 2.0 ** (len(tries) - 1))
+    return tick.now.since(tries[-1]) >= wait
 
 
 def _decide(

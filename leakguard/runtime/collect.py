@@ -1,5 +1,6 @@
 """One snapshot: the services that are due, the cgroups above them, the host."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from leakguard.core.sample import Absent, DomainSample, HostSample, Reading, Sna
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs
 from leakguard.linux.procfs import ProcessGone, ProcFs
 from leakguard.runtime.roster import Roster
+
+log = logging.getLogger("leakguard.collect")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,16 @@ class Collector:
         return self._domains.directories()
 
     def _read(
+        self, name: str, now: Instant, host: HostSample | None, domains: dict[str, DomainSample]
+    ) -> Reading:
+        """Read one service; what a target or a reader did not expect is a failed reading too."""
+        try:
+            return self._look(name, now, host, domains)
+        except Exception as error:
+            log.exception("service=%s could not be read", name)
+            return Unreadable(service=name, at=now, reason=f"{type(error).__name__}: {error}")
+
+    def _look(
         self, name: str, now: Instant, host: HostSample | None, domains: dict[str, DomainSample]
     ) -> Reading:
         try:

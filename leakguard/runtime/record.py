@@ -43,11 +43,14 @@ class RecordedRules:
 
 
 class Recorder:
-    """Writes a recording; every line is flushed, so that a crash loses nothing."""
+    """Adds to a recording; every line is flushed, so that a crash loses nothing.
+
+    A daemon that is started again goes on in the same file, with a first line of its own.
+    """
 
     def __init__(self, path: Path, plan: Plan, state: State) -> None:
         """Begin with the rules and the state before the first tick."""
-        self._file: IO[str] = path.open("w", encoding="utf-8")
+        self._file: IO[str] = path.open("a", encoding="utf-8")
         rules = to_plain(RecordedRules.of(plan))
         self._write({"leakguard": FORMAT, "rules": rules, "state": to_plain(state)})
 

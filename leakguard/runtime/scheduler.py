@@ -26,6 +26,7 @@ ROLL_UP_S = 60
 PRUNE_S = 600
 DISPATCH_AT_LEAST_S = 60
 HEARTBEAT_S = 30
+BELIEVED = timedelta(hours=2)
 _GAPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=400))
 
 
@@ -137,9 +138,23 @@ class Scheduler:
             self.dispatch_at(self._clock.now().wall_s)
 
     def wake(self) -> None:
-        """Look at the clock again: it jumped."""
-        if self._scheduler.running:
-            self._scheduler.wakeup()
+        """Look at the clock again: it was set. What was planned by the old clock is planned anew.
+
+        A moment that was dealt with is not dealt with again when the clock passes it a second
+        time; after more than `BELIEVED` back, what is remembered of the future is not believed.
+        """
+        if not self._scheduler.running:
+            return
+        now = self._now()
+        for key, last in self._dealt_with.items():
+            if last - now > BELIEVED:
+                self._dealt_with[key] = now
+        for job in self._scheduler.get_jobs():
+            soonest = job.trigger.get_next_fire_time(None, now)
+            planned = job.next_run_time
+            if planned is not None and soonest is not None and planned > soonest:
+                job.modify(next_run_time=soonest)
+        self._scheduler.wakeup()
 
     def close(self) -> None:
         """Stop without waiting for what runs."""
