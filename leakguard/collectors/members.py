@@ -47,6 +47,8 @@ class Members:
         self._proc = proc
         self._cgroups = cgroups
         self._table = ProcessTable(proc)
+        self._inside: dict[str, frozenset[int]] = {}
+        self._inside_boot_s = _NEVER
 
     def refresh(self, watch: Watch, boot_s: float) -> set[int]:
         """List the members again when the process table is newer; give the pids that left.
@@ -83,7 +85,7 @@ class Members:
         watch.split_due |= watch.members.keys() != before.keys()
         if not 0 <= boot_s - watch.cgroup_boot_s < _CGROUP_EVERY_S:
             watch.cgroup_boot_s = boot_s
-            self._judge_cgroup(watch)
+            self._judge_cgroup(watch, boot_s)
         return before.keys() - watch.members.keys()
 
     def _in_cgroup(self, watch: Watch) -> dict[int, tuple[int, int]]:
@@ -97,9 +99,9 @@ class Members:
                 continue
         return found
 
-    def _judge_cgroup(self, watch: Watch) -> None:
+    def _judge_cgroup(self, watch: Watch, boot_s: float) -> None:
         """Decide whether the cgroup's own counters stand for the service."""
-        group = self._fitting_cgroup(watch)
+        group = self._fitting_cgroup(watch, boot_s)
         if group is None and watch.own_cgroup is not None:
             watch.strangers_seen += 1
             if watch.strangers_seen < _LOOKS_TO_LEAVE:
@@ -107,10 +109,10 @@ class Members:
         watch.strangers_seen = 0
         watch.own_cgroup = group
 
-    def _fitting_cgroup(self, watch: Watch) -> CgroupDir | None:
+    def _fitting_cgroup(self, watch: Watch, boot_s: float) -> CgroupDir | None:
         try:
             group = self.cgroup(watch)
-            inside = set(self._cgroups.procs(group)) if group is not None else set()
+            inside = self._pids_in(group, boot_s) if group is not None else frozenset()
         except ReadingError:
             return None
         if group is None or group.directory == group.top or self._proc.self_pid() in inside:
@@ -118,6 +120,14 @@ class Members:
         strangers = inside - watch.members.keys()
         alone = all(self._just_born(pid, watch) for pid in strangers)
         return group if alone and watch.members.keys() <= inside else None
+
+    def _pids_in(self, group: CgroupDir, boot_s: float) -> frozenset[int]:
+        """List a cgroup once for all services that are in it and looked at in the same moment."""
+        if boot_s != self._inside_boot_s:
+            self._inside_boot_s, self._inside = boot_s, {}
+        if group.key not in self._inside:
+            self._inside[group.key] = frozenset(self._cgroups.procs(group))
+        return self._inside[group.key]
 
     def _just_born(self, pid: int, watch: Watch) -> bool:
         """Tell whether a process was born to a member since the table was read, or is gone."""

@@ -117,11 +117,12 @@ class ServiceCollector:
         return watch
 
     def _sum(self, watch: Watch) -> _Totals:
-        totals, gone = _Totals(), []
+        rss, shared, gone = 0, 0, []
         sizes: dict[int, tuple[int, int, int]] = {}
+        read = self._statm.read
         for pid, (parent, start_ticks) in watch.members.items():
             try:
-                size = self._statm.read(pid, start_ticks)
+                size = read(pid, start_ticks)
             except ProcessGone:
                 if pid == watch.location.root.pid:
                     raise
@@ -130,11 +131,15 @@ class ServiceCollector:
             if sizes.get(parent) == size:
                 continue  # between vfork and exec a child shows its parent's memory as its own
             sizes[pid] = size
-            totals.rss += size[1]
-            totals.shared += size[2]
-        totals.anon = totals.rss - totals.shared
-        totals.address_space = sizes[watch.location.root.pid][0]
-        totals.processes = len(watch.members) - len(gone)
+            rss += size[1]
+            shared += size[2]
+        totals = _Totals(
+            rss=rss,
+            anon=rss - shared,
+            shared=shared,
+            address_space=sizes[watch.location.root.pid][0],
+            processes=len(watch.members) - len(gone),
+        )
         for pid in gone:
             watch.ended[pid] = watch.members.pop(pid)[1]
         watch.split_due |= bool(gone)

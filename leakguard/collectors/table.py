@@ -17,6 +17,7 @@ class ProcessTable:
 
     def __init__(self, proc: ProcFs) -> None:
         self._proc = proc
+        self._pids: tuple[int, ...] = ()
         self._rows: dict[int, tuple[int, int]] = {}
         self._children: dict[int, list[int]] = {}
         self._looked_boot_s = _NEVER
@@ -28,10 +29,14 @@ class ProcessTable:
             return
         afresh = not 0 <= boot_s - self._afresh_boot_s < _AFRESH_S
         self._looked_boot_s = boot_s
+        pids = self._proc.pids()
+        if pids == self._pids and not afresh:
+            return
+        self._pids = pids
         if afresh:
             self._afresh_boot_s = boot_s
             self._rows = {}
-        self._rows = self._look()
+        self._rows = self._look(pids)
         children: dict[int, list[int]] = {}
         for pid, (parent, _) in self._rows.items():
             children.setdefault(parent, []).append(pid)
@@ -58,8 +63,7 @@ class ProcessTable:
                     waiting.append(child)
         return found
 
-    def _look(self) -> dict[int, tuple[int, int]]:
-        pids = self._proc.pids()
+    def _look(self, pids: tuple[int, ...]) -> dict[int, tuple[int, int]]:
         alive = set(pids)
         rows = {}
         for pid in pids:

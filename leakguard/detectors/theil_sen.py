@@ -74,12 +74,13 @@ class TheilSenDetector:
         """Give verdict and slope of `series`; `now` is not needed beyond its samples."""
         del now
         span = series.span_s()
+        young, sure = span < self._options.young, self._options.significance
         recent = fit_window(series.recent.times, series.recent.values)
-        minutes = fit_window(series.minutes.times, series.minutes.values)
-        young = span < self._options.young
-        for fitted in (recent, minutes):
-            if fitted is not None and fitted.z >= self._options.significance and fitted.growing:
-                return self._growing(fitted, span, young=young)
+        if recent is not None and recent.z >= sure and recent.growing:
+            return self._growing(recent, span, young=young)
+        minutes = fit_window(series.minutes.times, series.minutes.values, least_z=sure)
+        if minutes is not None and minutes.z >= sure and minutes.growing:
+            return self._growing(minutes, span, young=young)
         if recent is None:
             return Trend(
                 verdict=Verdict.WARMING_UP if len(series) else Verdict.UNKNOWN,
@@ -120,8 +121,10 @@ class TheilSenDetector:
         )
 
 
-def fit_window(times: Sequence[float], values: Sequence[float]) -> Fit | None:
-    """Fit one window; None when it has fewer than `MIN_POINTS` points."""
+def fit_window(
+    times: Sequence[float], values: Sequence[float], least_z: float = -math.inf
+) -> Fit | None:
+    """Fit one window; None when it has too few points, or a z score below `least_z`."""
     if len(times) < MIN_POINTS:
         return None
     if max(values) - min(values) < RISE_FLOOR_BYTES:  # flat: nothing to be fitted, and cheap
@@ -133,12 +136,15 @@ def fit_window(times: Sequence[float], values: Sequence[float]) -> Fit | None:
     xs, ys = binned_medians(times, values, BINS)
     if len(xs) < MIN_POINTS:
         xs, ys = list(times[-BINS:]), list(values[-BINS:])
+    z = mann_kendall_z(ys)
+    if z < least_z:  # a third of the cost of a fit
+        return None
     slope, error = theil_sen(xs, ys)
     noise = _noise(xs, ys, slope)
     third = max(4, len(xs) // 3)
     window_s = xs[-1] - xs[0]
     return Fit(
-        slope=slope, error=error, noise=noise, z=mann_kendall_z(ys), rise=slope * window_s,
+        slope=slope, error=error, noise=noise, z=z, rise=slope * window_s,
         late_slope=theil_sen(xs[-third:], ys[-third:])[0], level=float(values[-1]),
         window_s=window_s, points=len(times),
     )  # fmt: skip
@@ -151,22 +157,24 @@ def binned_medians(
     if len(times) <= bins:
         return list(times), list(values)
     first, width = times[0], (times[-1] - times[0]) / bins or 1.0
-    slices: dict[int, list[int]] = {}
-    for i, t in enumerate(times):
-        slices.setdefault(min(bins - 1, int((t - first) / width)), []).append(i)
-    xs = [median([times[i] for i in members]) for members in slices.values()]
-    ys = [median([values[i] for i in members]) for members in slices.values()]
+    xs, ys, begin = list[float](), list[float](), 0
+    for number in range(1, bins + 1):
+        end = bisect_left(times, first + number * width, begin) if number < bins else len(times)
+        if end > begin:
+            xs.append(_middle(times[begin:end]))
+            ys.append(_middle(sorted(values[begin:end])))
+            begin = end
     return xs, ys
 
 
 def theil_sen(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     """Give the median of all pairwise slopes and its standard error (Sen's rank interval)."""
-    n = len(xs)
+    n, points = len(xs), list(zip(xs, ys, strict=True))
     slopes = [
-        (ys[j] - ys[i]) / (xs[j] - xs[i])
-        for i in range(n)
-        for j in range(i + 1, n)
-        if xs[j] > xs[i]
+        (y2 - y1) / (x2 - x1)
+        for i, (x1, y1) in enumerate(points, 1)
+        for x2, y2 in points[i:]
+        if x2 > x1
     ]
     if not slopes:
         return 0.0, 0.0
@@ -192,3 +200,9 @@ def _noise(xs: Sequence[float], ys: Sequence[float], slope: float) -> float:
     residuals = [y - slope * x for x, y in zip(xs, ys, strict=True)]
     middle = median(residuals)
     return MAD_TO_SIGMA * median([abs(r - middle) for r in residuals])
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    """Give the median of values in order; `statistics.median` costs four times as much."""
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

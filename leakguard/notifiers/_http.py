@@ -6,7 +6,9 @@ after that nobody knows whether the receiver has the message. `requests` is impo
 
 import email.utils
 import logging
+import sys
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ READ_TIMEOUT_S = 15.0
 ANSWER_BYTES = 512
 
 _local = threading.local()
+_importing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     Raises:
         NotifyError: there was no answer; the text names the host and nothing more of the address.
     """
+    _import_requests()
     import requests
 
     try:
@@ -120,6 +124,23 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
+
+
+def _import_requests() -> None:
+    """Import requests without the guesser of encodings: 3.7 MiB that only `Response.text` needs."""
+    with _importing:
+        if "requests" in sys.modules:
+            return
+        hidden = [n for n in ("chardet", "charset_normalizer") if n not in sys.modules]
+        for name in hidden:
+            sys.modules[name] = None  # type: ignore[assignment]  # as if it was not installed
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that it is missing, which it says it can bear
+                import requests  # noqa: F401  the first import is what counts
+        finally:
+            for name in hidden:
+                del sys.modules[name]
 
 
 def _session() -> "requests.Session":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from itertools import product
+from itertools import chain, product
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -24,6 +24,12 @@ RESULTS = ("ok", "failed", "gave_up")
 OTHERS = "others"
 LEAKGUARD_STARTS = "child"
 
+AT_ONCE = 10
+"""Services whose samples exist at one time."""
+
+_END = b"# EOF\n"
+"""What OpenMetrics ends with."""
+
 Samples = Iterable[tuple[str, float | None, Mapping[str, str]]]
 """Name in METRICS, value or None when it is not known, labels."""
 
@@ -40,7 +46,25 @@ class Metrics:
     def render(self, accept: str) -> tuple[str, bytes]:
         """Give content type and text in the format that `accept` asks for."""
         encode, content_type = choose_encoder(accept)
-        return content_type, encode(self._registry)
+        texts, end = dict[str, list[bytes]](), b""
+        for family in self._registry.collect():
+            text = encode(_Single(family))
+            end = _END if text.endswith(_END) else b""
+            known = texts.setdefault(family.name, [])
+            known.append(_without_header(text) if known else text)
+            known[-1] = known[-1].removesuffix(end)
+        return content_type, b"".join([*chain.from_iterable(texts.values()), end])
+
+
+class _Single:
+    """A registry of one family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        """Give it."""
+        return (self._family,)
 
 
 class _StatusCollector(Collector):
@@ -48,12 +72,28 @@ class _StatusCollector(Collector):
         self._status = status
 
     def collect(self) -> Iterable[Metric]:
-        """Give one family per metric that has a value."""
-        families = {name: Metric(_family(name), m.help, m.kind) for name, m in METRICS.items()}
-        for name, value, labels in _all(self._status()):
-            if value is not None:
-                families[name].add_sample(name, dict(labels), value)
-        return [family for family in families.values() if family.samples]
+        """Give one family per metric that has a value, once for every few services.
+
+        All samples of all services at once would take 30 kB a service, and the daemon keeps what
+        it once took.
+        """
+        status = self._status()
+        yield from _families(_daemon(status))
+        for first in range(0, len(status.services), AT_ONCE):
+            few = status.services[first : first + AT_ONCE]
+            yield from _families(sample for service in few for sample in _service(service))
+
+
+def _families(samples: Samples) -> Iterable[Metric]:
+    found: dict[str, Metric] = {}
+    for name, value, labels in samples:
+        if value is None:
+            continue
+        if name not in found:
+            metric = METRICS[name]
+            found[name] = Metric(_family(name), metric.help, metric.kind)
+        found[name].add_sample(name, dict(labels), value)
+    return found.values()
 
 
 def _family(name: str) -> str:
@@ -61,13 +101,11 @@ def _family(name: str) -> str:
     return name.removesuffix("_total" if kind == "counter" else "_info" if kind == "info" else "")
 
 
-def _all(status: Status) -> Samples:
+def _daemon(status: Status) -> Samples:
     yield "leakguard_build_info", 1, {"version": status.version}
     yield "leakguard_config_last_reload_successful", status.config_ok, {}
     yield "leakguard_store_ok", status.store == "ok", {}
     yield "leakguard_ready", status.ready, {}
-    for service in status.services:
-        yield from _service(service)
     for channel, results in status.deliveries.items():
         for result in RESULTS:
             labels = {"channel": channel, "result": result}
@@ -76,10 +114,18 @@ def _all(status: Status) -> Samples:
 
 
 def _service(service: ServiceStatus) -> Samples:
-    own = {"service": service.name}
-    yield from _memory(service, own)
-    yield from _limits(service, own)
-    yield from _counts(service, own)
+    for some in (_memory, _limits, _state, _restarts, _vetoes, _errors):
+        yield from some(service)
+
+
+def _without_header(text: bytes) -> bytes:
+    while text.startswith(b"# "):
+        text = text.partition(b"\n")[2]
+    return text
+
+
+def _state(service: ServiceStatus) -> Samples:
+    own = _own(service)
     yield "leakguard_slope_bytes_per_second", service.slope_bytes_per_s, own
     for verdict in Verdict:
         labels = {**own, "verdict": verdict.value}
@@ -90,7 +136,8 @@ def _service(service: ServiceStatus) -> Samples:
         yield "leakguard_next_restart_timestamp_seconds", due, own
 
 
-def _memory(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
+def _memory(service: ServiceStatus) -> Samples:
+    own = _own(service)
     sizes = {
         "rss": service.rss_bytes,
         "anon": service.anon_bytes,
@@ -103,9 +150,9 @@ def _memory(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
         yield "leakguard_memory_bytes", size, {**own, "measure": measure}
 
 
-def _limits(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
+def _limits(service: ServiceStatus) -> Samples:
     """Give one limit of each kind: the one with the least room, where there are several."""
-    tightest: dict[str, LimitStatus] = {}
+    own, tightest = _own(service), dict[str, LimitStatus]()
     for limit in service.limits or ((service.nearest,) if service.nearest else ()):
         known = tightest.get(limit.kind)
         if known is None or limit.headroom_bytes < known.headroom_bytes:
@@ -122,17 +169,29 @@ def _limits(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
         yield "leakguard_time_to_limit_seconds", seconds, {**own, "quantile": quantile}
 
 
-def _counts(service: ServiceStatus, own: Mapping[str, str]) -> Samples:
+def _restarts(service: ServiceStatus) -> Samples:
     """Give every counter, at 0 where nothing happened yet, so that rates see the first event."""
     for key in sorted({*_known_restarts(service), *service.restart_counts}):
         reason, _, outcome = key.partition("/")
-        labels = {**own, "reason": reason, "outcome": outcome}
+        labels = {**_own(service), "reason": reason, "outcome": outcome}
         yield "leakguard_restarts_total", service.restart_counts.get(key, 0), labels
+
+
+def _vetoes(service: ServiceStatus) -> Samples:
+    """Give every guard's counter, at 0 likewise."""
     for guard in sorted({*(g.value for g in Guard), *service.veto_counts}):
-        labels = {**own, "guard": guard}
+        labels = {**_own(service), "guard": guard}
         yield "leakguard_vetoes_total", service.veto_counts.get(guard, 0), labels
+
+
+def _errors(service: ServiceStatus) -> Samples:
+    own = _own(service)
     yield "leakguard_sample_errors_total", service.sample_errors, own
     yield "leakguard_oom_kills_total", service.oom_kills, {**own, "cause": "cgroup"}
+
+
+def _own(service: ServiceStatus) -> dict[str, str]:
+    return {"service": service.name}
 
 
 def _known_restarts(service: ServiceStatus) -> Iterable[str]:
