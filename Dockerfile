@@ -8,7 +8,7 @@ FROM ${BASE} AS build
 WORKDIR /build
 # `wheels*` may match nothing; a COPY needs one source that is certainly there.
 COPY LICENSE wheels* wheels/
-COPY pyproject.toml constraints.txt LICENSE ./
+COPY pyproject.toml constraints.txt LICENSE README.md ./
 COPY leakguard leakguard/
 RUN set -e; \
     python3 -m venv --without-pip /opt/leakguard; \

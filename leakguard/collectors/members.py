@@ -61,8 +61,11 @@ class Members:
             watch.members = {root.pid: (0, root.start_ticks)}
         else:
             self._table.refresh(boot_s)
-            if watch.looked_boot_s != self._table.looked_boot_s:
-                return self._look(watch, boot_s)
+            left = self._look(watch, scope)
+            if not 0 <= boot_s - watch.cgroup_boot_s < _CGROUP_EVERY_S:
+                watch.cgroup_boot_s = boot_s
+                self._judge_cgroup(watch, boot_s)
+            return left
         return set()
 
     def cgroup(self, watch: Watch) -> CgroupDir | None:
@@ -72,7 +75,12 @@ class Members:
             return self._cgroups.directory(location.cgroup_path)
         return self._cgroups.memory_dir(location.root.pid)
 
-    def _look(self, watch: Watch, boot_s: float) -> set[int]:
+    def _look(self, watch: Watch, scope: Scope) -> set[int]:
+        """List the members; a tree is the same as long as the process table is."""
+        by_tree = scope is Scope.TREE
+        news_boot_s = self._table.changed_boot_s if by_tree else self._table.looked_boot_s
+        if watch.looked_boot_s == news_boot_s:
+            return set()
         before, root = watch.members, watch.location.root
         found = self._in_cgroup(watch) if watch.location.scope is Scope.CGROUP else None
         found = self._table.tree(root.pid) if found is None else found
@@ -81,11 +89,8 @@ class Members:
         ended = {pid: start for pid, start in watch.ended.items() if pid in found}
         watch.ended = ended
         watch.members = {pid: row for pid, row in found.items() if ended.get(pid) != row[1]}
-        watch.looked_boot_s = self._table.looked_boot_s
+        watch.looked_boot_s = news_boot_s
         watch.split_due |= watch.members.keys() != before.keys()
-        if not 0 <= boot_s - watch.cgroup_boot_s < _CGROUP_EVERY_S:
-            watch.cgroup_boot_s = boot_s
-            self._judge_cgroup(watch, boot_s)
         return before.keys() - watch.members.keys()
 
     def _in_cgroup(self, watch: Watch) -> dict[int, tuple[int, int]]:

@@ -20,7 +20,7 @@ class ProcessTable:
         self._pids: tuple[int, ...] = ()
         self._rows: dict[int, tuple[int, int]] = {}
         self._children: dict[int, list[int]] = {}
-        self._looked_boot_s = _NEVER
+        self._looked_boot_s = self._changed_boot_s = _NEVER
         self._afresh_boot_s = _NEVER
 
     def refresh(self, boot_s: float, *, must: bool = False) -> None:
@@ -32,7 +32,7 @@ class ProcessTable:
         pids = self._proc.pids()
         if pids == self._pids and not afresh:
             return
-        self._pids = pids
+        self._pids, self._changed_boot_s = pids, boot_s
         if afresh:
             self._afresh_boot_s = boot_s
             self._rows = {}
@@ -46,6 +46,11 @@ class ProcessTable:
     def looked_boot_s(self) -> float:
         """When the table was last brought up to date."""
         return self._looked_boot_s
+
+    @property
+    def changed_boot_s(self) -> float:
+        """When a look last found other processes than before, or read all of them afresh."""
+        return self._changed_boot_s
 
     def row(self, pid: int) -> tuple[int, int]:
         """Give a process's parent and start time."""

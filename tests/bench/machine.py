@@ -37,7 +37,7 @@ def crowd(folder: Path, count: int, *, moving: bool = False) -> Iterator[tuple[i
                 raise RuntimeError(f"only {len(pids)} of {count} processes could be started")
             yield parent.pid, pids
         finally:
-            parent.kill()
+            parent.terminate()
 
 
 def cpu_s(pid: int) -> float:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
@@ -41,7 +42,9 @@ class Ticks:
         for notifier in self.all.live.parts.notifiers.values():
             notifier.spacing_s = 0.0  # real seconds, of which a simulated day has few
         self.all.web.start()
-        self.took_ms: list[float] = []
+        self.took_ms = array("d")
+        """Made at its full length: a list of floats would be a growth of its own."""
+        self.ticked = 0
         self.seen: list[tuple[float, ...]] = []
 
     def run(self, ticks: int) -> None:
@@ -53,6 +56,7 @@ class Ticks:
             "scrape": self._scrape,
             "alert": self._alert,
         }
+        self.took_ms = array("d", bytes(8 * 2 * ticks))
         for number in range(1, ticks + 1):
             self._tick()
             for name, every in CHORES.items():
@@ -86,7 +90,8 @@ class Ticks:
         self.clock.advance(EVERY_S)
         began = time.thread_time()
         made = self.all.daemon.tick()
-        self.took_ms.append((time.thread_time() - began) * 1e3)
+        self.took_ms[self.ticked] = (time.thread_time() - began) * 1e3
+        self.ticked += 1
         assert len(made.samples) == len(self.plan.plan.services), "not everything was due"
         if made.alerts:
             self.all.dispatcher.dispatch_due()
@@ -97,7 +102,7 @@ class Ticks:
 
     def _alert(self) -> None:
         """Let both channels have something to send; each second time it is resolved."""
-        rejected = len(self.took_ms) // CHORES["alert"] % 2
+        rejected = self.ticked // CHORES["alert"] % 2
         kind = EventKind.CONFIG_REJECTED if rejected else EventKind.CONFIG_RELOADED
         severity = Severity.WARNING if rejected else Severity.INFO
         self.all.inbox.notice(
@@ -108,7 +113,7 @@ class Ticks:
     def _look(self, number: int) -> None:
         pid = os.getpid()
         figures = machine.rss_mib(pid), machine.threads(pid), machine.descriptors(pid)
-        self.seen.append((number, *figures))
+        self.seen.append((number, *figures, sys.getallocatedblocks()))
 
 
 def main() -> None:
@@ -116,7 +121,7 @@ def main() -> None:
     logging.disable()
     ticks = Ticks(int(sys.argv[1]))
     ticks.run(int(sys.argv[2]))
-    took = ticks.took_ms[WARM_TICKS:]
+    took = ticks.took_ms[WARM_TICKS : ticks.ticked]
     document = {
         "tick_ms": median(took),
         "slow_ms": quantiles(took, n=100)[98],

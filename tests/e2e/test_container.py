@@ -15,7 +15,14 @@ import pytest
 from tests.e2e import base_image
 
 REPOSITORY = Path(__file__).parents[2]
-SOURCES = ("Dockerfile", ".dockerignore", "LICENSE", "pyproject.toml", "constraints.txt")
+SOURCES = (
+    "Dockerfile",
+    ".dockerignore",
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "constraints.txt",
+)
 APP_LIMIT = "128m"
 UID = "10001:10001"
 LOCKED_DOWN = ["--user", UID, "--network", "none", "--read-only", "--cap-drop", "ALL"]
