@@ -23,6 +23,9 @@ REFIT_S = 0.3
 FORESEE_S = 24 * 3600.0
 """People are told of an exhaustion whose median lies within this."""
 
+FORGET_S = 3600.0
+"""A domain that was not read for this long is forgotten: containers come and go."""
+
 LEAK_TWICE = 2
 """Fits in a row that must say `leaking` before people are told."""
 
@@ -31,7 +34,7 @@ def surroundings(
     state: State, snapshot: Snapshot, detector: Detector | None
 ) -> tuple[dict[str, DomainState], facts.Surroundings]:
     """Take the domains' samples into their series; give the new states and what services need."""
-    domains = dict(state.domains)
+    domains = {k: d for k, d in state.domains.items() if not _is_forgotten(d, snapshot.at)}
     for key in _emptied(state, snapshot):
         domains.pop(key, None)
     for key, sample in snapshot.domains.items():
@@ -47,6 +50,12 @@ def surroundings(
         trends={key: d.trend for key, d in domains.items()},
     )
     return domains, around
+
+
+def _is_forgotten(domain: DomainState, at: Instant) -> bool:
+    """Tell whether nothing has been in a domain for so long that it is not looked at any more."""
+    last = domain.series.last()
+    return last is not None and not 0 <= at.boot_s - last[0] < FORGET_S
 
 
 def _emptied(state: State, snapshot: Snapshot) -> set[str]:

@@ -10,7 +10,7 @@ from leakguard.core.sample import DomainSample, HostSample
 from leakguard.core.state import State
 from leakguard.core.trend import UNKNOWN, Verdict
 from leakguard.core.units import GIB, MIB, Amount
-from leakguard.core.watch import REFIT_S
+from leakguard.core.watch import FORGET_S, REFIT_S
 from leakguard.testing.bench import (
     NAME,
     Bench,
@@ -159,6 +159,16 @@ def test_a_domain_has_a_series_of_what_it_cannot_drop() -> None:
     held = {key: list(d.series.recent.values) for key, d in bench.state.domains.items()}
     assert held == {"d": [100 * MIB], facts.HOST: [424 * MIB]}
     assert bench.state.domains["d"].trend == trend_of(mib_per_s=3.0)
+
+
+def test_a_domain_that_nobody_is_in_any_more_is_forgotten() -> None:
+    """Containers come and go, each with a cgroup of its own."""
+    bench = Bench()
+    in_domain(bench, domain())
+    bench.see(100, after_s=FORGET_S - 1)
+    assert set(bench.state.domains) == {"d"}
+    bench.see(100, after_s=2)
+    assert set(bench.state.domains) == set()
 
 
 def test_without_a_detector_a_domain_has_no_trend() -> None:
