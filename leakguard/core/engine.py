@@ -174,12 +174,15 @@ def _read(
     name, service_rules = reading.service, rules.of(reading.service)
     if service_rules is None:
         return
+    under_way = tick.service(name).record.flight
+    if under_way and isinstance(reading, Sample) and flight.is_older(reading, under_way, tick):
+        return
     arrived = flight.take_reading(tick, reading, service_rules)
     observe(tick, reading, service_rules, expected=arrived)
-    for cron in service_rules.policy.schedules:
-        if cron.cron not in tick.service(name).record.fired:
-            fired = {**tick.service(name).record.fired, cron.cron: tick.now.wall_s}
-            tick.amend(name, fired=fired)
+    fired = tick.service(name).record.fired
+    crons = [rule.cron for rule in service_rules.policy.schedules]
+    if set(crons) != set(fired):  # a schedule that comes back begins anew: nothing was missed
+        tick.amend(name, fired={cron: fired.get(cron, tick.now.wall_s) for cron in crons})
     proposed = proposals.setdefault(name, [])
     match reading:
         case Sample():

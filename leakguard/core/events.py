@@ -44,6 +44,7 @@ class EventKind(StrEnum):
     SERVICE_RESUMED = "ServiceResumed"
     OOM_KILL_OBSERVED = "OomKillObserved"
     CLOCK_JUMPED = "ClockJumped"
+    TICK_FAILED = "TickFailed"
     STORE_FAILED = "StoreFailed"
     STORE_RECOVERED = "StoreRecovered"
     DELIVERY_FAILED = "DeliveryFailed"

@@ -18,6 +18,8 @@ HEALTH_SLACK_S = 5.0
 BACK_OFF_S = (5.0, 15.0, 60.0, 300.0)
 """The breaker holds the next attempt back this long after one, two, … failures in a row."""
 SMOOTHING = 0.5
+BORN_SLACK_S = 2.0
+"""Start times are known to a clock tick, and boot time is read twice."""
 
 
 def take_outcome(tick: Tick, outcome: Outcome) -> None:
@@ -61,6 +63,15 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
         case Sample() | Absent() | Unreadable():
             pass
     return False
+
+
+def is_older(sample: Sample, flight: Flight, tick: Tick) -> bool:
+    """Whether a process that is not the old one ran before the restart was decided.
+
+    A worker that outlived its master looks like a new incarnation, and is none.
+    """
+    since = tick.now.since(flight.began) + BORN_SLACK_S
+    return sample.incarnation != flight.old and sample.age_s > since
 
 
 def check_deadline(tick: Tick, name: str) -> None:
@@ -126,7 +137,9 @@ def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
     settling = Settling(
         since=tick.now, action_id=flight.action_id, before_bytes=flight.before_bytes, took_s=took
     )
-    tick.amend(name, stop_start_s=max(smoothed, took), settling=settling)
+    if took <= flight.deadline_s:  # else leakguard itself was down meanwhile
+        tick.amend(name, stop_start_s=max(smoothed, took))
+    tick.amend(name, settling=settling)
     tick.event(
         EventKind.RESTART_SUCCEEDED, name, Severity.INFO,
         f"{name} was restarted in {format_duration(took)}: {flight.reason}",

@@ -15,6 +15,9 @@ from leakguard.core.tick import Tick
 RESPAWN_CEILING_S = 60.0
 """A child that keeps ending is started 1, 2, 4 … seconds after the last time, at most this."""
 
+HELD_QUIET_S = 600.0
+"""A veto is news again when its trigger was quiet for this long."""
+
 _ONE_SHOT = frozenset({Trigger.MANUAL, Trigger.SCHEDULE})
 """Triggers that are proposed once, so each of their vetoes is news."""
 
@@ -122,29 +125,29 @@ def _report_vetoes(
     *,
     silent: bool,
 ) -> None:
-    """Report what is newly held back, once; what stands since an earlier tick is not news.
+    """Report what is newly held back; what was held back lately is not news.
 
-    A tick without a sample asked no trigger, so it ends nothing that was held back before.
+    A value that swings about a threshold would be told at every crossing otherwise.
     """
-    service = tick.service(name)
-    known, told = service.held, set[str]()
+    service, now = tick.service(name), tick.now.boot_s
+    told = {key: at for key, at in service.held.items() if 0 <= now - at < HELD_QUIET_S}
     for proposal, first in held:
         key = _held_key(proposal, first)
-        if key in known and proposal.trigger not in _ONE_SHOT:
-            told.add(key)
+        if key in told and proposal.trigger not in _ONE_SHOT:
+            told[key] = now
         elif not silent:
-            told.add(key)
-            _report(tick, name, proposal, first, rules)
-    asked = service.assessment is not None and service.assessment.at == tick.now
-    keys = frozenset(told) if asked else known | told
-    tick.put(replace(tick.service(name), held=keys))
+            told[key] = now
+            _report(tick, name, proposal, first)
+        if not silent:
+            _open_breaker(tick, name, proposal, first, rules)
+    tick.put(replace(tick.service(name), held=told))
 
 
 def _held_key(proposal: Proposal, first: Veto) -> str:
     return f"{proposal.trigger.value}/{first.guard}"
 
 
-def _report(tick: Tick, name: str, proposal: Proposal, first: Veto, rules: ServiceRules) -> None:
+def _report(tick: Tick, name: str, proposal: Proposal, first: Veto) -> None:
     record = tick.service(name).record
     counts = dict(record.veto_counts)
     counts[first.guard] = counts.get(first.guard, 0) + 1
@@ -161,18 +164,25 @@ def _report(tick: Tick, name: str, proposal: Proposal, first: Veto, rules: Servi
         guard=first.guard,
         **evidence(tick.service(name)),
     )
+
+
+def _open_breaker(
+    tick: Tick, name: str, proposal: Proposal, first: Veto, rules: ServiceRules
+) -> None:
+    """Say it, once, when the breaker holds a restart back because too many were used up."""
+    record = tick.service(name).record
     full = restarts_left(record, rules, tick.now) == 0
-    if first.guard == Guard.BREAKER.value and full and not record.breaker_open:
-        tick.amend(name, breaker_open=True)
-        tick.event(
-            EventKind.RESTART_LIMIT_HIT,
-            name,
-            Severity.CRITICAL,
-            f"{name} is only watched now: {first.reason}; it wants a restart because "
-            f"{proposal.reason}",
-            trigger=proposal.trigger.value,
-            **evidence(tick.service(name)),
-        )
+    if first.guard != Guard.BREAKER.value or not full or record.breaker_open:
+        return
+    tick.amend(name, breaker_open=True)
+    tick.event(
+        EventKind.RESTART_LIMIT_HIT,
+        name,
+        Severity.CRITICAL,
+        f"{name} is only watched now: {first.reason}; it wants a restart because {proposal.reason}",
+        trigger=proposal.trigger.value,
+        **evidence(tick.service(name)),
+    )
 
 
 def _refuse(tick: Tick, proposal: Proposal, held: list[tuple[Proposal, Veto]]) -> None:

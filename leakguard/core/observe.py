@@ -49,6 +49,9 @@ def _observe_sample(
     tick: Tick, sample: Sample, rules: ServiceRules, *, expected: bool
 ) -> ServiceState:
     service = tick.service(sample.service)
+    other_measure = service.sample is not None and service.sample.measure is not sample.measure
+    if other_measure and service.record.incarnation == sample.incarnation:
+        service = _new_incarnation(tick, sample)  # a series holds one measure
     if service.record.incarnation != sample.incarnation:
         if not expected and service.record.incarnation is not None:
             _count_others(tick, service, sample, rules)
@@ -123,7 +126,7 @@ def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
             fitted_boot_s=None,
             fastest_bytes_per_s=0.0,
             over_since=None,
-            held=frozenset(),
+            held={},
             leak_streak=0,
         )
     )
@@ -190,7 +193,12 @@ def _observe_failure(tick: Tick, failed: Unreadable) -> ServiceState:
     service = tick.service(failed.service)
     count = service.unreadable_count + 1
     service = tick.put(
-        replace(service, unreadable_count=count, sample_errors=service.sample_errors + 1)
+        replace(
+            service,
+            unreadable_count=count,
+            sample_errors=service.sample_errors + 1,
+            over_since=None,  # `for` means without a break, and nobody saw that
+        )
     )
     if count < UNREADABLE_AFTER or service.record.unreadable:
         return service

@@ -21,6 +21,8 @@ LEAD_FLOOR_S = 2.0
 LEAD_CEILING_S = 600.0
 SAMPLES_AHEAD = 2.0
 """The lead grows by this many sampling intervals: a forecast is only as fresh as its sample."""
+TAIL_LEADS = 3.0
+"""A risk that lies only in the tail of a wide range is no reason: the median must be this near."""
 LATE_S = 90.0
 """A scheduled moment noticed later than this was missed, and `catch_up` decides."""
 CLOCK_WAS_SET_BACK_S = 7200.0
@@ -84,6 +86,8 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     for foreseen in sorted(facts.forecasts, key=lambda f: f.early_edge_s() or 0.0):
         risk = foreseen.probability_within(lead)
         if risk <= accepted or not caused_by(facts.trend, foreseen):
+            continue
+        if (foreseen.median_s or 0.0) > TAIL_LEADS * lead:
             continue
         edge = foreseen.early_edge_s() or 0.0
         near = edge <= max(grace_left, LEAD_FLOOR_S)

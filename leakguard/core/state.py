@@ -140,12 +140,14 @@ class ServiceState:
     fastest_bytes_per_s: float = 0.0
     """Fastest recent rise between two samples, decaying; sets the pace."""
     over_since: Instant | None = None
-    held: frozenset[str] = frozenset()
+    held: Mapping[str, float] = field(default_factory=dict)
     """Vetoes already told: `trigger/guard`."""
     last_decision: str = ""
     unreadable_count: int = 0
     sample_errors: int = 0
     leak_streak: int = 0
+    last_seen: Mapping[str, float] = field(default_factory=dict)
+    """When a problem that people were told of last showed, in seconds since boot."""
     absent_since: Instant | None = None
 
 

@@ -26,6 +26,9 @@ FORESEE_S = 24 * 3600.0
 FORGET_S = 3600.0
 """A domain that was not read for this long is forgotten: containers come and go."""
 
+CALM_S = 900.0
+"""A leak or an exhaustion is over when it was not seen for this long."""
+
 LEAK_TWICE = 2
 """Fits in a row that must say `leaking` before people are told."""
 
@@ -184,12 +187,18 @@ def _follow_leak(tick: Tick, service: ServiceState, trend: Trend) -> ServiceStat
     name, told = service.record.name, "leak" in service.record.problems
     streak = service.leak_streak + 1 if trend.verdict is Verdict.LEAKING else 0
     service = tick.put(replace(service, leak_streak=min(streak, LEAK_TWICE)))
+    if streak:
+        service = _see(tick, service, "leak")
     if streak >= LEAK_TWICE and not told:
         tick.event(
             EventKind.LEAK_SUSPECTED, name, Severity.WARNING, f"{name} {trend.reason}",
             **evidence(service),
         )  # fmt: skip
-    elif told and trend.verdict in (Verdict.STABLE, Verdict.WARMING_UP):
+    elif (
+        told
+        and trend.verdict in (Verdict.STABLE, Verdict.WARMING_UP)
+        and _calm(tick, service, "leak")
+    ):
         tick.event(EventKind.LEAK_CLEARED, name, Severity.INFO, f"{name}: {trend.reason}")
     return tick.service(name)
 
@@ -204,17 +213,36 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
         and near.median_s <= FORESEE_S
         and facts.caused_by(found.trend, near)
     )
+    if foreseen and sure:
+        service = _see(tick, service, "exhaustion")
     if near is not None and foreseen and sure and not told:
         tick.event(
             EventKind.EXHAUSTION_PREDICTED, name, Severity.WARNING, _exhaustion_text(name, near),
             **evidence(service),
         )  # fmt: skip
-    elif told and not foreseen:
+    elif told and not foreseen and _calm(tick, service, "exhaustion"):
         tick.event(
             EventKind.EXHAUSTION_AVERTED, name, Severity.INFO,
             f"{name} is not running out of memory any more: {found.trend.reason}",
         )  # fmt: skip
     return tick.service(name)
+
+
+def _calm(tick: Tick, service: ServiceState, topic: str) -> bool:
+    """Whether a problem is over: its incarnation is gone, or it was last seen long enough ago.
+
+    A heap that fills and is collected would open and end the same problem at every turn otherwise.
+    """
+    problem, sample = service.record.problems[topic], service.sample
+    if sample is not None and problem.since_wall_s < sample.at.wall_s - sample.age_s:
+        return True
+    seen = service.last_seen.get(topic)
+    return seen is None or tick.now.boot_s - seen >= CALM_S
+
+
+def _see(tick: Tick, service: ServiceState, topic: str) -> ServiceState:
+    seen = {**service.last_seen, topic: tick.now.boot_s}
+    return tick.put(replace(service, last_seen=seen))
 
 
 def _exhaustion_text(name: str, near: Forecast) -> str:

@@ -1,14 +1,18 @@
 """`exec`: the guard of one command. It forwards signals, and ends with its command's exit code."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterable
 
+from leakguard.core.errors import LeakguardError
 from leakguard.core.policy import Respawn
 from leakguard.core.sample import Incarnation
 from leakguard.core.state import ServiceState
 from leakguard.linux.children import Children
 from leakguard.runtime.live import Live
+
+log = logging.getLogger("leakguard.exec")
 
 SIGNAL_EXIT = 128
 CANNOT_RUN = 127
@@ -42,8 +46,11 @@ class Alone:
 
     def forward(self, signum: int) -> None:
         """Pass a signal on."""
-        if self._children.find(self.service) is not None:
-            self._children.signal(self.service, signum)
+        try:
+            if self._children.find(self.service) is not None:
+                self._children.signal(self.service, signum)
+        except LeakguardError as error:  # it ended just now, or runs as somebody else
+            log.debug("signal %d was not passed on: %s", signum, error)
 
     def watched(self) -> Iterable[int]:
         """Give the descriptor that tells at once when the command ends."""
@@ -54,8 +61,15 @@ class Alone:
             if self._fd is not None:
                 os.close(self._fd)
             self._followed = running
-            self._fd = self._children.watch_fd(self.service) if running is not None else None
+            self._fd = self._watch() if running is not None else None
         return () if self._fd is None else (self._fd,)
+
+    def _watch(self) -> int | None:
+        try:
+            return self._children.watch_fd(self.service)
+        except LeakguardError as error:  # then its end is seen by the next sample
+            log.debug("the end of %s is not watched: %s", self.service, error)
+            return None
 
     def ended(self) -> bool:
         """Tell whether the command has ended: it is to be sampled at once."""

@@ -37,13 +37,24 @@ class Collector:
 
     def collect(self, due: Iterable[str], now: Instant) -> Collected:
         """Read every service in `due` that is (still) guarded, and what is above it."""
-        dropped = self.roster.scan(now)
+        dropped = self._scan(now)
         host = self._read_host()
         domains: dict[str, DomainSample] = {}
         guarded = set(self.roster.names())
         readings = tuple(self._read(name, now, host, domains) for name in due if name in guarded)
         snapshot = Snapshot(at=now, readings=readings, domains=domains, host=host)
         return Collected(snapshot=snapshot, dropped=dropped)
+
+    def close(self) -> None:
+        """Let go of the descriptors that were kept."""
+        self._services.close()
+
+    def _scan(self, now: Instant) -> tuple[str, ...]:
+        try:
+            return self.roster.scan(now)
+        except Exception:  # an outside target may raise anything
+            log.exception("new matches could not be looked for")
+            return ()
 
     def directories(self) -> frozenset[CgroupDir]:
         """Give the limited cgroups that were read."""

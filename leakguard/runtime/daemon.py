@@ -80,6 +80,7 @@ class Daemon:
     def replace(self, parts: Parts, collector: Collector) -> None:
         """Take a new configuration; states, flights and breakers go on."""
         self._live.parts = parts
+        self._collector.close()
         self._collector = collector
         if self.recorder is not None:
             self.recorder.reload(parts.plan)
@@ -111,7 +112,7 @@ class Daemon:
         made = step(self._live.state, inputs, self._live.parts.rules)
         self._live.state = made.state
         if self.recorder is not None:
-            self.recorder.tick(inputs, made)
+            self._record(self.recorder, inputs, made)
         for name in due:
             self._agenda.set(name, now.boot_s + made.pace.get(name, 1.0))
         self._commit(made, collected.snapshot)
@@ -119,6 +120,13 @@ class Daemon:
         if jump:
             self._outlets.clock_jumped()
         return made
+
+    def _record(self, recorder: Recorder, inputs: Inputs, made: Step) -> None:
+        try:
+            recorder.tick(inputs, made)
+        except OSError as error:  # a full disk ends the recording, not the guard
+            log.warning("the recording ends here: %s", error)
+            self.recorder = None
 
     def _commit(self, made: Step, snapshot: Snapshot) -> None:
         """Commit first; act, answer and tell afterwards."""
@@ -161,8 +169,9 @@ class Daemon:
         return tuple(n for n, s in self._live.state.services.items() if s.record.flight)
 
     def _not_guarded(self) -> tuple[str, ...]:
-        """Give the services whose entry a reload has removed."""
-        return tuple(n for n in self._live.state.services if self._live.parts.rules.of(n) is None)
+        """Give the services that a reload has removed, or whose place is given up."""
+        guarded = frozenset(self._live.parts.roster.names())
+        return tuple(n for n in self._live.state.services if n not in guarded)
 
     def _jump(self, now: Instant) -> tuple[Notice, ...]:
         offset, self._offset_s = self._offset_s, now.wall_s - now.boot_s

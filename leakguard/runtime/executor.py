@@ -159,8 +159,19 @@ class Executor:
 
     def _grow(self) -> None:
         if self._threads < self._workers and self._choose() is not None:
+            thread = Thread(target=self._work, name="leakguard-act", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no thread to be had: say so instead of waiting for one
+                if self._threads == 0:
+                    self._refuse_all(str(error))
+                return
             self._threads += 1
-            Thread(target=self._work, name="leakguard-act", daemon=True).start()
+
+    def _refuse_all(self, why: str) -> None:
+        for job in self._waiting:
+            self._post(_failed(job.action, f"not begun: {why}"))
+        self._waiting.clear()
 
     def _work(self) -> None:
         while True:
@@ -206,6 +217,9 @@ class Executor:
             return _failed(action, "its deadline passed before it could begin")
         here = self._locate(action.service)
         runs = None if here is None else here.root
+        if runs is None and action.incarnation is not None and not job.driver.starts:
+            message = f"{action.incarnation} does not run any more: nothing was done"
+            return _outcome(action, OutcomeKind.STALE, message)
         if runs is not None and not _same(runs, action.incarnation):
             meant = f"not {action.incarnation}" if action.incarnation else "already"
             message = f"{runs} runs, {meant}: nothing was done"

@@ -27,6 +27,8 @@ log = logging.getLogger("leakguard")
 
 STOP_SLICE_S = 0.2
 PID_1 = 1
+FAILED_TICKS = 10
+FAILED_PAUSE_S = 0.5
 
 
 class Guard:
@@ -40,6 +42,7 @@ class Guard:
         self._all = Assembly(launch, self._wake)
         self._reloader = Reloader(launch.options.reload, self._all.machine.children, self._wake.set)
         self._told_to_stop: list[int] = []
+        self._failed_ticks = 0
 
     def run(self) -> int:
         """Run until told to stop; gives the exit code."""
@@ -80,9 +83,24 @@ class Guard:
             everything.machine.children.reap_orphans()
             if everything.alone.ended():
                 everything.agenda.hasten(everything.alone.service)
-            everything.daemon.tick()
-            if everything.systemd.watchdog_s is not None:
+            if self._tick() and everything.systemd.watchdog_s is not None:
                 everything.systemd.say("WATCHDOG=1")
+
+    def _tick(self) -> bool:
+        """Tick; an unexpected error is told, and the next tick tried. Too many in a row end it."""
+        try:
+            self._all.daemon.tick()
+        except Exception as error:
+            self._failed_ticks += 1
+            if self._failed_ticks >= FAILED_TICKS:
+                raise
+            log.exception("a tick failed")
+            message = f"a tick failed: {type(error).__name__}: {error}"
+            self._note(EventKind.TICK_FAILED, Severity.CRITICAL, message)
+            self._wake.wait(FAILED_PAUSE_S)
+            return False
+        self._failed_ticks = 0
+        return True
 
     def _wait_s(self) -> float:
         now = self._all.machine.clock.now()
@@ -96,7 +114,8 @@ class Guard:
         everything.scheduler.close()
         self._aside(self._finish_restarts)
         self._last_tick()  # sees what those started, before it is ended
-        self._aside(self._end_children)
+        if self._told_to_stop or everything.alone.service:
+            self._aside(self._end_children)  # else it is our own fault: the next start adopts them
         self._note(EventKind.DAEMON_STOPPED, Severity.INFO, "leakguard stops")
         self._last_tick()
         everything.dispatcher.dispatch_due(budget_s=1.0)
@@ -199,7 +218,10 @@ class Guard:
 
     def _rehearse(self) -> None:
         work = self._all.upkeep.rehearse
-        threading.Thread(target=work, name="rehearsal", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="rehearsal", daemon=True).start()
+        except RuntimeError as error:  # no thread to be had now: the heartbeat rehearses too
+            log.warning("the rehearsal is put off: %s", error)
 
     def _ask_health_again(self) -> None:
         """Ask the health gates that were being asked when an earlier daemon ended."""

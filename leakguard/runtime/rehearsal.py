@@ -27,11 +27,11 @@ class Rehearsal:
     def run(self, parts: Parts) -> None:
         """Rehearse every service that runs; one that does not cannot be rehearsed."""
         for service in parts.roster.names():
-            location = parts.roster.fresh(service)
-            driver = parts.drivers.get(service)
-            if driver is None or (location is None and not driver.starts):
-                continue
             try:
+                location = parts.roster.fresh(service)
+                driver = parts.drivers.get(service)
+                if driver is None or (location is None and not driver.starts):
+                    continue
                 found = driver.rehearse(location)
             except LeakguardError as error:
                 found = (str(error),)

@@ -122,7 +122,8 @@ class Roster:
         for location in found:
             if location.root == slot.incarnation:
                 return location
-        taken = {s.incarnation for s in self._slots.values() if s.entry is slot.entry}
+        slots = tuple(self._slots.values())  # other threads ask too, while a scan adds slots
+        taken = {s.incarnation for s in slots if s.entry is slot.entry}
         free = [location for location in found if location.root not in taken]
         if not free:
             raise TargetError(f"{service}: no further {slot.entry.target.describe()}")

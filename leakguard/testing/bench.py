@@ -199,15 +199,22 @@ class Bench:
         *,
         after_s: float = 1.0,
         pid: int = 100,
-        age_s: float = OLD_S,
+        age_s: float | None = None,
         requests: tuple[Request, ...] = (),
         outcomes: tuple[Outcome, ...] = (),
         durable: bool = True,
     ) -> Step:
-        """Let time pass and read one sample."""
+        """Let time pass and read one sample; what a restart waits for is newborn by itself."""
         now = self.clock.advance(after_s)
+        if age_s is None:
+            age_s = 0.0 if self._awaits(pid) else OLD_S
         reading = sample_of(now, mib, run=run_of(pid), age_s=age_s)
         return self.step(reading, requests=requests, outcomes=outcomes, durable=durable)
+
+    def _awaits(self, pid: int) -> bool:
+        known = self.state.services.get(NAME)
+        flight = known.record.flight if known is not None else None
+        return flight is not None and (flight.old is None or flight.old.pid != pid)
 
     def miss(
         self, *, after_s: float = 1.0, exit_code: int | None = None, ambiguous: bool = False

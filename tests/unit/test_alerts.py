@@ -21,6 +21,7 @@ from leakguard.core.policy import RestartRules
 from leakguard.core.severity import Severity
 from leakguard.core.trend import Verdict
 from leakguard.core.units import MIB
+from leakguard.core.watch import CALM_S
 from leakguard.testing.bench import NAME, Bench, guarded, trend_of
 
 ASK = (RestartRequest(id="r", service=NAME),)
@@ -187,7 +188,7 @@ def test_a_problem_is_told_once_and_resolved_to_the_same_people() -> None:
     bench.own.trend = trend_of()
     alerts = [*bench.see(1).alerts, *bench.see(1).alerts, *bench.see(1).alerts]
     bench.own.trend = trend_of(Verdict.STABLE, None)
-    alerts += bench.see(1).alerts
+    alerts += bench.see(1, after_s=CALM_S).alerts
     assert told(tuple(alerts)) == [("LeakSuspected", "firing"), ("LeakCleared", "resolved")]
 
 

@@ -429,3 +429,18 @@ def test_an_absence_in_flight_starts_nothing() -> None:
     bench = Bench()
     bench.see(100, age_s=OLD_S, requests=(ask(),))
     assert bench.miss().decisions == ()
+
+
+def test_a_schedule_that_comes_back_has_missed_nothing() -> None:
+    """Taken out for a week and put back at noon, it does not restart at noon."""
+    nightly = guarded(scheduled(ScheduleRule(cron="0 3 * * *")))
+    bench = Bench(rules=nightly)
+    bench.see(100)
+    before = bench.service.record.fired
+    bench.rules = guarded()
+    bench.see(100)
+    assert bench.service.record.fired == {}
+    bench.rules = nightly
+    bench.see(100, after_s=3600.0)
+    (now,) = bench.service.record.fired.values()
+    assert now > next(iter(before.values()))

@@ -115,11 +115,18 @@ def test_a_start_of_what_already_runs_does_nothing(bench: Bench) -> None:
 
 
 def test_what_does_not_run_is_left_to_the_driver(bench: Bench) -> None:
-    """The order says that nothing runs; `child` and `command` start it, `signal` refuses."""
+    """Decided while nothing ran, the order says so; `child` and `command` start it."""
     bench.drivers["a"] = ScriptedDriver()
-    bench.restart("a", meant=OLD)
+    bench.restart("a", meant=None)
     assert bench.outcome().kind is OutcomeKind.DONE
     assert [order.incarnation for order in bench.drivers["a"].orders] == [None]
+
+
+def test_what_has_ended_since_is_left_to_whoever_starts_it(bench: Bench) -> None:
+    """A crash between decision and act is being repaired by somebody: no second restart."""
+    bench.drivers["a"] = ScriptedDriver()
+    bench.restart("a", meant=OLD)
+    assert (bench.outcome().kind, bench.drivers["a"].orders) == (OutcomeKind.STALE, [])
 
 
 def test_a_container_is_the_same_by_its_token(bench: Bench) -> None:

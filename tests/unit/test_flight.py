@@ -339,3 +339,23 @@ def test_a_first_start_is_no_restart() -> None:
     assert [e.kind for e in made.events] == [EventKind.SERVICE_STARTED]
     assert bench.service.record.restarts == ()
     assert bench.service.record.settling is None
+
+
+def test_a_worker_that_outlived_its_master_is_no_new_incarnation() -> None:
+    """It ran before the restart was decided, so it is what is left of the old one."""
+    bench = flying()
+    bench.see(100, pid=101, age_s=500.0)
+    assert (bench.service.record.flight is not None, bench.kinds()[-1]) == (
+        True,
+        EventKind.RESTART_DECIDED,
+    )
+    bench.see(100, pid=102, age_s=0.5)
+    assert EventKind.RESTART_SUCCEEDED in bench.kinds()
+    assert EventKind.RESTARTED_BY_OTHERS not in bench.kinds()
+
+
+def test_the_time_leakguard_was_down_is_not_the_time_of_a_restart() -> None:
+    """An hour of absence must not become an hour of lead."""
+    bench = flying()
+    bench.see(96, pid=101, after_s=3600.0)
+    assert bench.service.record.stop_start_s is None

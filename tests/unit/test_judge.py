@@ -8,6 +8,7 @@ from leakguard.core.decision import Verb
 from leakguard.core.events import EventKind, Severity
 from leakguard.core.guards import Guard
 from leakguard.core.inbox import OutcomeKind, PauseRequest, RestartRequest
+from leakguard.core.judge import HELD_QUIET_S
 from leakguard.core.policy import GuardRules, Mode, Policy, Respawn, RestartRules, Trigger
 from leakguard.core.sample import DomainSample
 from leakguard.core.units import MIB
@@ -195,11 +196,19 @@ def test_a_restart_that_failed_makes_no_veto_news() -> None:
     assert vetoes(bench) == ["observe", "breaker"]
 
 
-def test_a_veto_is_news_again_when_it_was_gone() -> None:
-    """The memory fell below the threshold in between."""
+def test_a_value_that_swings_about_the_threshold_is_told_once() -> None:
+    """Observe mode is the default: a message at every crossing would bury the first one."""
     bench = observing()
-    for mib in (300, 100, 300):
+    for mib in (300, 100) * 20:
         bench.see(mib)
+    assert vetoes(bench) == ["observe"]
+
+
+def test_a_veto_is_news_again_when_it_was_gone() -> None:
+    """The memory was below the threshold for a while in between."""
+    bench = observing()
+    for mib, after_s in ((300, 1), (100, 1), (300, HELD_QUIET_S)):
+        bench.see(mib, after_s=after_s)
     assert vetoes(bench) == ["observe", "observe"]
 
 

@@ -1,13 +1,16 @@
 """What a reading changes: incarnations, missing and unreadable services, the follow-up."""
 
+from dataclasses import replace
+
 import pytest
 
 from leakguard.core.events import EventKind
 from leakguard.core.inbox import OutcomeKind, RestartRequest
 from leakguard.core.observe import UNREADABLE_AFTER
 from leakguard.core.policy import RestartRules
+from leakguard.core.sample import Measure
 from leakguard.core.units import MIB
-from leakguard.testing.bench import NAME, Bench, guarded, threshold
+from leakguard.testing.bench import NAME, Bench, guarded, sample_of, threshold
 from leakguard.testing.ticks import run_of
 
 ASK = (RestartRequest(id="r", service=NAME),)
@@ -256,3 +259,22 @@ def test_a_service_that_returns_as_the_same_run_was_only_out_of_sight(times: int
         bench.miss()
     bench.see(100)
     assert bench.service.record.restarts == ()
+
+
+def test_blindness_breaks_what_a_threshold_waits_for() -> None:
+    """`for` means without a break, and an unreadable sample may have been one."""
+    bench = Bench(rules=guarded(threshold(200, for_s=60)))
+    bench.see(300)
+    assert bench.service.over_since is not None
+    bench.fail()
+    assert bench.service.over_since is None
+
+
+def test_another_measure_begins_another_series() -> None:
+    """A reload from `auto` to `rss` makes a step that is no growth."""
+    bench = Bench()
+    bench.see(100)
+    now = bench.clock.advance(1)
+    bench.step(replace(sample_of(now, 300), measure=Measure.RSS))
+    assert len(bench.service.series) == 1
+    assert EventKind.RESTARTED_BY_OTHERS not in bench.kinds()

@@ -10,7 +10,7 @@ from leakguard.core.sample import DomainSample, HostSample
 from leakguard.core.state import State
 from leakguard.core.trend import UNKNOWN, Verdict
 from leakguard.core.units import GIB, MIB, Amount
-from leakguard.core.watch import FORGET_S, REFIT_S
+from leakguard.core.watch import CALM_S, FORGET_S, REFIT_S
 from leakguard.testing.bench import (
     NAME,
     Bench,
@@ -358,7 +358,8 @@ def test_a_leak_ends_when_something_else_is_known(verdict: Verdict, cleared: boo
     bench.see(100)
     bench.see(100)
     bench.own.trend = trend_of(verdict, None)
-    made = bench.see(100)
+    assert bench.see(100).events == ()
+    made = bench.see(100, after_s=CALM_S)
     assert ([e.kind for e in made.events] == [EventKind.LEAK_CLEARED]) == cleared
 
 
@@ -376,6 +377,8 @@ def test_an_exhaustion_within_a_day_is_told_and_averted() -> None:
     assert leaking_domain(bench, 412 / 90_000) == []
     assert leaking_domain(bench, 412 / 80_000) == ["ExhaustionPredicted"]
     assert leaking_domain(bench, 412 / 80_000) == []
+    assert leaking_domain(bench, None) == []
+    bench.clock.advance(CALM_S)
     assert leaking_domain(bench, None) == ["ExhaustionAverted"]
 
 
