@@ -92,4 +92,8 @@ def run(args: Sequence[str]) -> int:
         return error.exit_code
     except LeakguardError as error:
         return complain(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk behind stdout, mostly
+        return complain(LeakguardError(f"{error.filename or 'output'}: {error.strerror}"))
     return int(result) if isinstance(result, int) else Exit.OK

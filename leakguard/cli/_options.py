@@ -3,11 +3,12 @@
 import os
 import pwd
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from leakguard.core.errors import UnitError
+from leakguard.core.errors import UnitError, UsageError
 from leakguard.core.units import parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,3 +62,15 @@ def who() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container often runs a uid that has no name
         return f"uid {os.getuid()}"
+
+
+def check_writable(record: str) -> None:
+    """Refuse a `--record` file that cannot be written, before anything is started.
+
+    Raises:
+        UsageError: it cannot be opened.
+    """
+    try:
+        Path(record).open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise UsageError(f"--record {record}: {error.strerror}") from error

@@ -1,13 +1,14 @@
 """`leakguard exec`: one command under guard, with its exit code; no file needed."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from leakguard.cli._options import Duration
+from leakguard.cli._options import Duration, check_writable
 from leakguard.core.errors import PermissionRefused, UnitError, UsageError
 from leakguard.core.plan import HttpPlan, Plan, PluginSpec, ServicePlan, StatePlan
 from leakguard.core.policy import (
@@ -28,6 +29,7 @@ from leakguard.core.units import Amount, parse_amount, parse_bytes, parse_durati
 HARD_SHARE = 0.9
 """`--limit X` also means: above 90 % of X restart at once, whatever the forecast says."""
 
+NAME = re.compile(r"[A-Za-z0-9_.@-]+")
 DEADLINE_S = 60.0
 STOP_RESERVE_S = 5.0
 
@@ -50,9 +52,12 @@ class Restarts(click.ParamType[GuardRules]):
         """Read count and time."""
         count, _, per = str(value).partition("/")
         try:
-            return GuardRules(max_restarts=int(count), per_s=parse_duration(per))
+            found = GuardRules(max_restarts=int(count), per_s=parse_duration(per))
         except ValueError:
             self.fail(f"{value!r} is not COUNT/DURATION, such as 20/1h", param, ctx)
+        if found.max_restarts < 1 or found.per_s <= 0:
+            self.fail(f"{value!r} must be at least one restart in some time", param, ctx)
+        return found
 
 
 class Size(click.ParamType[Amount]):
@@ -70,7 +75,7 @@ class Size(click.ParamType[Amount]):
             self.fail(str(error), param, ctx)
 
 
-@click.command("exec", epilog=EPILOG, context_settings={"ignore_unknown_options": False})
+@click.command("exec", epilog=EPILOG, context_settings={"allow_interspersed_args": False})
 @click.argument("cmd", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--limit", metavar="SIZE", help="What CMD may use. Nothing is enforced.")
 @click.option("--threshold", metavar="SIZE|%", type=Size(), help="Restart above this.")
@@ -103,11 +108,12 @@ def command(**options: Any) -> None:  # click passes what is declared above
     from leakguard.runtime.handover import Launch, Options, become_daemon
 
     limit = _limit(options["limit"])
-    name = options["name"] or Path(options["cmd"][0]).name
+    name = options["name"] or Path(options["cmd"][0]).name or "command"
+    rules = _checked(options, name, limit)
     cgroup = _make_cgroup(name, limit) if options["own_cgroup"] else ""
     private, record = tempfile.mkdtemp(prefix="leakguard-"), options["record"]
     service = ServicePlan(
-        rules=_rules(options, name, limit),
+        rules=rules,
         target=PluginSpec(key="child", options={"argv": list(options["cmd"]), "cgroup": cgroup}),
         driver=PluginSpec(key="child", options={"stop": _stop_sequence(options["stop_wait"])}),
         where="the command line",
@@ -125,6 +131,19 @@ def command(**options: Any) -> None:  # click passes what is declared above
             ),
         )
     )
+
+
+def _checked(options: dict[str, Any], name: str, limit: int | None) -> ServiceRules:
+    """Refuse what cannot work, before anything is made that would have to be cleaned up."""
+    if not options["cmd"][0]:
+        raise UsageError("CMD is empty: name the command to run")
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--name {name!r}: use letters, digits and _ . @ - only")
+    if options["sample_every"] <= 0:
+        raise UsageError("--sample-every must be more than nothing, such as 10s")
+    if options["record"]:
+        check_writable(options["record"])
+    return _rules(options, name, limit)
 
 
 def _plan(service: ServicePlan, options: dict[str, Any], private: str) -> Plan:
@@ -176,9 +195,12 @@ def _limit(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return parse_bytes(text)
+        limit = parse_bytes(text)
     except UnitError as error:
         raise UsageError(f"--limit: {error}") from error
+    if limit <= 0:
+        raise UsageError(f"--limit: {text} leaves no room: give what CMD may use")
+    return limit
 
 
 def _schedules(expression: str | None) -> tuple[ScheduleRule, ...]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from leakguard.cli._options import check_writable
 from leakguard.cli._output import talk
-from leakguard.core.errors import UsageError
 from leakguard.core.plan import Plan
 
 EPILOG = """\b
@@ -55,7 +55,7 @@ def command(  # noqa: PLR0917  click calls it by name
         talk(f"leakguard: {warning}")
     plan = _with_socket(loaded.plan, socket_path)
     if record is not None:
-        _check_writable(record)
+        check_writable(record)
     options = Options(
         events_to="stdout" if as_json else "",
         log_level=log_level,
@@ -89,10 +89,3 @@ def _reload_argv(path: str | None, socket_path: str | None) -> tuple[str, ...]:
     if socket_path is not None:
         argv += ["--socket", socket_path]
     return (*argv, "--compile-to")
-
-
-def _check_writable(record: str) -> None:
-    try:
-        Path(record).open("a", encoding="utf-8").close()
-    except OSError as error:
-        raise UsageError(f"--record {record}: {error.strerror}") from error

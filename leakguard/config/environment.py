@@ -99,7 +99,11 @@ def read_secret_file(path: str) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text - store the secret as UTF-8") from None
     except OSError as error:
-        fix = "correct the path" if isinstance(error, FileNotFoundError) else "allow this user to"
+        fix = (
+            "correct the path"
+            if isinstance(error, FileNotFoundError)
+            else "allow this user to read it"
+        )
         raise ValueError(f"cannot read {path}: {error.strerror} - {fix}") from None
     except ValueError:
         raise ValueError("is not a path - correct it") from None

@@ -89,6 +89,8 @@ class Step:
     samples: tuple[Sample, ...] = ()
     records: tuple[ServiceRecord, ...] = ()
     """Records that changed in this tick."""
+    dropped: tuple[str, ...] = ()
+    """Services that are no longer guarded: their records are forgotten."""
     decisions: tuple[Decision, ...] = ()
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
@@ -138,6 +140,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         state=after,
         samples=tuple(tick.samples),
         records=tuple(records),
+        dropped=inputs.dropped,
         decisions=tuple(tick.decisions),
         actions=tuple(tick.actions),
         events=tuple(tick.events),

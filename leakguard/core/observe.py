@@ -75,6 +75,8 @@ def _observe_sample(
         )
     tick.samples.append(sample)
     service = tick.service(sample.service)
+    if service.series.is_fall(sample.value_bytes):  # given back without a restart: begin anew
+        service = tick.put(replace(service, series=Series(), fitted_boot_s=None))
     fastest = _fastest(service, sample)
     service.series.append(sample.at.boot_s, sample.value_bytes)
     service = tick.put(

@@ -12,6 +12,7 @@ from typing import Any
 RECENT_POINTS = 300
 BUCKET_S = 60.0
 BUCKETS = 360
+FALL_SHARE = 0.5
 
 
 @dataclass(slots=True)
@@ -74,6 +75,13 @@ class Series:
         if not self.recent.times:
             return None
         return self.recent.times[-1], self.recent.values[-1]
+
+    def is_fall(self, value: float) -> bool:
+        """Tell whether `value` would mean that most of the memory was given back.
+
+        What comes after is a life of its own: no slope runs through the fall.
+        """
+        return bool(self.recent.values) and value < FALL_SHARE * self.recent.values[-1]
 
     def span_s(self) -> float:
         """Seconds from the oldest point kept to the newest."""

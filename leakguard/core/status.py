@@ -220,4 +220,4 @@ def _pause_text(record: ServiceRecord) -> str:
         return ""
     until = rfc3339(pause.until_wall_s) if pause.until_wall_s is not None else "it is resumed"
     by = f"by {pause.by} " if pause.by else ""
-    return f"{by}until {until}" + (f": {pause.reason}" if pause.reason else "")
+    return f"paused {by}until {until}" + (f": {pause.reason}" if pause.reason else "")

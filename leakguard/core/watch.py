@@ -81,6 +81,8 @@ def _grow(
     detector: Detector | None,
 ) -> DomainState:
     known = known or DomainState(series=Series())
+    if known.series.is_fall(used):  # a process in it ended
+        known = replace(known, series=Series(), fitted_boot_s=None)
     known.series.append(at.boot_s, used)
     if detector is None or not _fit_is_due(known.fitted_boot_s, at):
         return replace(known, oom_kills=oom_kills)

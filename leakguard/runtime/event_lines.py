@@ -25,7 +25,9 @@ class EventLines:
             return
         try:
             for event in events:
-                self._stream.write(json.dumps(event.to_line(), ensure_ascii=False) + "\n")
+                self._stream.write(
+                    json.dumps(event.to_line(), ensure_ascii=False, separators=(",", ":")) + "\n"
+                )
             self._stream.flush()
         except (OSError, ValueError) as error:
             self._stream = None

@@ -116,7 +116,8 @@ class Guard:
         self._last_tick()  # sees what those started, before it is ended
         if self._told_to_stop or everything.alone.service:
             self._aside(self._end_children)  # else it is our own fault: the next start adopts them
-        self._note(EventKind.DAEMON_STOPPED, Severity.INFO, "leakguard stops")
+        if everything.live.ticked is not None:
+            self._note(EventKind.DAEMON_STOPPED, Severity.INFO, "leakguard stops")
         self._last_tick()
         everything.dispatcher.dispatch_due(budget_s=1.0)
         everything.dispatcher.stop()
@@ -200,7 +201,8 @@ class Guard:
             message = f"the old configuration stays: {problem}"
             self._note(EventKind.CONFIG_REJECTED, Severity.WARNING, message)
         else:
-            self._note(EventKind.CONFIG_RELOADED, Severity.INFO, self._introduction())
+            message = f"the configuration was read anew: {self._introduction()}"
+            self._note(EventKind.CONFIG_RELOADED, Severity.INFO, message)
 
     def _replace(self, launch: Launch) -> None:
         """Take a new configuration; listeners, socket and state file stay as they are."""

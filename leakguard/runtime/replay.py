@@ -94,7 +94,7 @@ def _object(document: object) -> dict[str, Any]:
 
 def _check_change(document: dict[str, Any]) -> None:
     if "rules" not in document:
-        raise KeyError("it has neither `inputs` nor `rules`")
+        raise ValueError("it has neither `inputs` nor `rules`")
 
 
 def _check_format(document: dict[str, Any]) -> None:

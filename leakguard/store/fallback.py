@@ -73,6 +73,8 @@ class Fallback:
     def remember(self, step: Step) -> None:
         """Keep hold of what must be written whole when the file is lost."""
         self._instance, self._serial = step.state.instance, step.state.serial
+        for name in step.dropped:
+            self._records.pop(name, None)
         self._records.update((record.name, record) for record in step.records)
         for alert in step.alerts:
             for delivery in fresh_deliveries(alert, step.at.wall_s):

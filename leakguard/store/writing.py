@@ -30,6 +30,9 @@ def write_step(
     if serial_changed:
         set_meta(connection, "instance", step.state.instance)
         set_meta(connection, "serial", step.state.serial)
+    connection.executemany(
+        "DELETE FROM records WHERE service = ?", [(key(name),) for name in step.dropped]
+    )
     write_records(connection, step.records)
     write_events(connection, step.events)
     deliveries = [d for a in step.alerts for d in fresh_deliveries(a, step.at.wall_s)]

@@ -133,7 +133,7 @@ def _tcp_error(listen: str, error: OSError) -> Exception:
     if error.errno == errno.EADDRINUSE:
         return DaemonError(
             f"{listen} is in use: stop what listens there, or set http.listen to another port "
-            '(or to "" for none)'
+            "(or to `off` for none)"
         )
     if error.errno == errno.EACCES:
         return PermissionRefused(

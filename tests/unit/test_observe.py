@@ -278,3 +278,14 @@ def test_another_measure_begins_another_series() -> None:
     bench.step(replace(sample_of(now, 300), measure=Measure.RSS))
     assert len(bench.service.series) == 1
     assert EventKind.RESTARTED_BY_OTHERS not in bench.kinds()
+
+
+def test_a_large_fall_begins_another_series() -> None:
+    """Workers under a master that lives were replaced: no slope runs through the fall."""
+    bench = Bench()
+    for mib in (100, 150, 200):
+        bench.see(mib)
+    bench.see(150)
+    assert len(bench.service.series) == 4
+    bench.see(60)
+    assert len(bench.service.series) == 1

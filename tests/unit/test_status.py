@@ -114,10 +114,10 @@ def test_a_service_without_a_limit_has_no_nearest() -> None:
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
-        (PauseRequest(id="p", service=NAME), "until it is resumed"),
+        (PauseRequest(id="p", service=NAME), "paused until it is resumed"),
         (
             PauseRequest(id="p", service=NAME, by="ann", reason="sale", for_s=60.0),
-            "by ann until 2026-11-18T11:07:41Z: sale",
+            "paused by ann until 2026-11-18T11:07:41Z: sale",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,13 @@ def test_records_come_back_equal(store: SqliteStore, clock: FakeClock) -> None:
     """What a record holds is read back as it was."""
     store.commit(tick(clock.now(), records=(record(), record("cache"))))
     assert store.load().records == {"worker": record(), "cache": record("cache")}
+
+
+def test_what_is_no_longer_guarded_does_not_come_back(store: SqliteStore, clock: FakeClock) -> None:
+    """A service that was taken out must not be told of at every start."""
+    store.commit(tick(clock.now(), serial=1, records=(ServiceRecord(name="a"),)))
+    store.commit(replace(tick(clock.now(), serial=2), dropped=("a",)))
+    assert "a" not in store.load().records
 
 
 def test_ids_come_back(store: SqliteStore, clock: FakeClock) -> None:
