@@ -140,9 +140,8 @@ def test_a_child_that_was_started_but_never_seen_is_adopted_too(tmp_path: Path) 
             assert daemon.process is not None
             daemon.process.wait(20)
             daemon.start().ready()
-            daemon.wait_for("ServiceStarted", "quick")
-            pids = started.read_text("ascii").split()
-            assert (len(pids), pid_of(daemon, "quick")) == (1, int(pids[0]))
+            watched = until(lambda: pid_of(daemon, "quick"), what="it is watched")
+            assert started.read_text("ascii").split() == [str(watched)]
     finally:
         for pid in started.read_text("ascii").split():
             kill(int(pid))
