@@ -4,7 +4,6 @@
 """
 
 from array import array
-from bisect import bisect_left
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -36,11 +35,6 @@ class Ring:
             del self.values[:drop]
         self.times.append(t)
         self.values.append(value)
-
-    def since(self, t: float) -> tuple["array[float]", "array[float]"]:
-        """Give the times and values at or after `t`."""
-        start = bisect_left(self.times, t)
-        return self.times[start:], self.values[start:]
 
 
 class Series:

@@ -3,7 +3,7 @@
 import pytest
 
 from leakguard.core.errors import UsageError
-from leakguard.core.series import BUCKET_S, BUCKETS, RECENT_POINTS, Ring, Series
+from leakguard.core.series import BUCKET_S, BUCKETS, RECENT_POINTS, Series
 from leakguard.core.units import MIB
 from leakguard.testing.series import parse_series
 
@@ -60,15 +60,6 @@ def test_the_span_reaches_back_to_the_oldest_minute() -> None:
 def test_a_young_series_spans_its_recent_points() -> None:
     """The first minute's middle is later than the first point."""
     assert filled(61).span_s() == 60.0
-
-
-def test_a_ring_gives_what_is_at_or_after_a_moment() -> None:
-    """Both columns."""
-    ring = Ring.of(5)
-    for i in range(5):
-        ring.append(float(i), 10.0 * i)
-    times, values = ring.since(3.0)
-    assert (list(times), list(values)) == ([3.0, 4.0], [30.0, 40.0])
 
 
 def test_a_series_survives_as_plain_data() -> None:
