@@ -9,13 +9,18 @@ from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import DomainSample, HostSample, Sample
 from leakguard.core.state import ServiceState
-from leakguard.core.trend import Trend
+from leakguard.core.trend import Trend, Verdict
 
 HOST = "host"
 """Key of the host among the domains."""
 
 OWN_SHARE = 0.3
 """A shared domain's forecast concerns a service that causes at least this share of its slope."""
+
+VISIBLE_SHARE = 0.05
+VISIBLE_NOISE = 4.0
+"""A service's rise should show in its domain once it is this share of what the domain holds, and
+this many times its noise: where it does not, something else gives the memory back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +162,20 @@ def _key_of(room: Room, sample: Sample, around: Surroundings) -> str:
 
 
 def _foresee(room: Room, own: Trend, shared: Trend | None) -> Forecast:
-    """Foresee by the domain's own trend where it has one, else by the service's."""
-    if shared is not None and shared.slope_bytes_per_s is not None:
+    """Foresee by the domain's own trend where it has one, else by the service's.
+
+    A domain that holds still although the service's rise would show in it does not run out.
+    """
+    if shared is None:
+        return forecast(room, own)
+    if shared.slope_bytes_per_s is not None or _contradicts(room, own, shared):
         return forecast(room, shared)
     return forecast(room, own)
+
+
+def _contradicts(room: Room, own: Trend, shared: Trend) -> bool:
+    if shared.verdict is not Verdict.STABLE:
+        return False
+    expected = (own.slope_bytes_per_s or 0.0) * min(shared.window_s, own.window_s)
+    used = room.limit_bytes - room.headroom_bytes
+    return expected > max(VISIBLE_SHARE * used, VISIBLE_NOISE * shared.noise_bytes)

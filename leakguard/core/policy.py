@@ -139,7 +139,5 @@ class Proposal:
 
     trigger: Trigger
     reason: str
-    early_edge_s: float | None = None
-    """For forecasts: seconds until the early edge (p05) of the time to limit."""
     request_id: str = ""
     forced: bool = False

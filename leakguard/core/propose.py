@@ -13,10 +13,13 @@ from leakguard.core.units import format_bytes, format_duration, format_rate
 LEAD_UNMEASURED_S = 10.0
 LEAD_YOUNG_S = 3.0
 """While a series is too young for a verdict, growth may be a start-up: only the very end counts."""
+LEAD_YOUNG_CEILING_S = 10.0
 YOUNG_RISK = 0.2
 YOUNG_WINDOW_S = 2.0
+START_UP_S = 8.0
 """A slope without a verdict acts from this risk on, and when it was seen for this long: the wide
-range of a handful of samples is no reason to restart."""
+range of a handful of samples is no reason to restart, and what fills most of its limit in a few
+seconds is starting. Where the kernel has killed before, the short window is enough."""
 LEAD_FLOOR_S = 2.0
 LEAD_CEILING_S = 600.0
 SAMPLES_AHEAD = 2.0
@@ -46,8 +49,9 @@ def _lead_now_s(service: ServiceState, rules: ServiceRules, *, sure: bool) -> fl
     if sure:
         return lead
     measured = service.record.stop_start_s
-    young = LEAD_YOUNG_S if measured is None else max(LEAD_FLOOR_S, 2 * measured)
-    return min(lead, young)
+    if measured is None:
+        return min(lead, LEAD_YOUNG_S)
+    return min(lead, LEAD_YOUNG_CEILING_S, max(LEAD_FLOOR_S, 2 * measured))
 
 
 def by_threshold(service: ServiceState, rules: ServiceRules, now: Instant) -> Proposal | None:
@@ -79,7 +83,8 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     if rule is None or facts is None:
         return None
     sure = facts.trend.verdict is Verdict.LEAKING
-    if not sure and facts.trend.window_s < YOUNG_WINDOW_S:
+    least_s = YOUNG_WINDOW_S if service.record.oom_kills else START_UP_S
+    if not sure and facts.trend.window_s < least_s:
         return None
     accepted = rule.risk if sure else max(rule.risk, YOUNG_RISK)
     lead = _lead_now_s(service, rules, sure=sure) + SAMPLES_AHEAD * _interval_s(service)
@@ -96,7 +101,6 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
         return Proposal(
             trigger=Trigger.EXHAUSTION if near else Trigger.FORECAST,
             reason=_forecast_reason(foreseen, risk, lead),
-            early_edge_s=edge,
         )
     return None
 
@@ -187,11 +191,16 @@ def _below(service: ServiceState, rules: ServiceRules, cron: str) -> str:
 def _forecast_reason(foreseen: Forecast, risk: float, lead: float) -> str:
     room, slope = foreseen.room, foreseen.slope_bytes_per_s or 0.0
     name = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"{room.kind} limit"
-    times = foreseen.quantiles()
-    span = "now"
-    if times is not None and times.p05_s is not None and times.p95_s is not None:
-        span = f"in {format_duration(times.p05_s)} to {format_duration(times.p95_s)}"
     return (
-        f"{name} ({format_bytes(room.limit_bytes)}) is full {span} at {format_rate(slope)}; "
+        f"{name} ({format_bytes(room.limit_bytes)}) {_when(foreseen)} at {format_rate(slope)}; "
         f"P(within {format_duration(lead)}) = {100 * risk:.0f}%"
     )
+
+
+def _when(foreseen: Forecast) -> str:
+    over, times = -foreseen.room.headroom_bytes, foreseen.quantiles()
+    if over >= 0:
+        return f"is passed by {format_bytes(over)}" if over else "is full now"
+    late = times.p95_s if times is not None else None
+    early = format_duration(foreseen.early_edge_s() or 0.0)
+    return f"is full in {early} to {'later' if late is None else format_duration(late)}"

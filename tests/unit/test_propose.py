@@ -154,20 +154,24 @@ def test_a_limit_that_is_no_cgroup_is_named_by_its_kind() -> None:
 
 
 def test_a_limit_that_is_reached_is_full_now() -> None:
-    """No room left is an exhaustion, whatever the band says."""
-    found = propose.by_forecast(leaking(-1), guarded(foreseeing()), 0.0)
-    assert found is not None
-    assert (found.trigger, found.early_edge_s) == (Trigger.EXHAUSTION, 0.0)
+    """No room left is an exhaustion, whatever the band says; the reason says by how much."""
+    full = propose.by_forecast(leaking(0), guarded(foreseeing()), 0.0)
+    passed = propose.by_forecast(leaking(-1), guarded(foreseeing()), 0.0)
+    assert full is not None
+    assert passed is not None
+    assert (full.trigger, passed.trigger) == (Trigger.EXHAUSTION, Trigger.EXHAUSTION)
+    assert "(512 MiB) is full now at" in full.reason
+    assert "(512 MiB) is passed by 1.00 MiB at" in passed.reason
 
 
-def test_a_span_beyond_the_horizon_is_left_out() -> None:
-    """What is further away than the horizon has no number to name."""
+def test_a_span_that_ends_beyond_the_horizon_says_later() -> None:
+    """The early edge is what counts, and it is named."""
     room = Room(kind=LimitKind.CONFIGURED, limit_bytes=MIB, headroom_bytes=MIB)
-    far = Forecast(room=room, slope_bytes_per_s=1.0, median_s=60 * DAY, sigma=3.0)
-    service = service_of(sample_of(NOW, 100), assessment=facts(trend_of(), far))
-    found = propose.by_forecast(service, guarded(foreseeing(lead_s=30 * DAY)), 0.0)
+    wide = Forecast(room=room, slope_bytes_per_s=1.0, median_s=20 * DAY, sigma=1.0)
+    service = service_of(sample_of(NOW, 100), assessment=facts(trend_of(), wide))
+    found = propose.by_forecast(service, guarded(foreseeing(lead_s=15 * DAY)), 0.0)
     assert found is not None
-    assert "is full now at" in found.reason
+    assert re.search(r"is full in 3d \d+h to later at", found.reason)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +216,32 @@ def test_a_handful_of_samples_is_no_reason_to_restart() -> None:
     trend = replace(service.assessment.trend, window_s=1.5)
     service = replace(service, assessment=replace(service.assessment, trend=trend))
     assert propose.by_forecast(service, guarded(foreseeing()), 100.0) is None
+
+
+@pytest.mark.parametrize(
+    ("window_s", "oom_kills", "proposed"), [(7, 0, False), (9, 0, True), (7, 1, True)]
+)
+def test_a_start_up_is_no_leak(window_s: float, oom_kills: int, proposed: bool) -> None:
+    """What grows for a few seconds may be starting, unless the kernel has killed there before."""
+    service = leaking(1, verdict=Verdict.WARMING_UP)
+    assert service.assessment is not None
+    trend = replace(service.assessment.trend, window_s=window_s)
+    service = replace(
+        service,
+        record=replace(service.record, oom_kills=oom_kills),
+        assessment=replace(service.assessment, trend=trend),
+    )
+    found = propose.by_forecast(service, guarded(foreseeing()), 100.0)
+    assert (found is not None) == proposed
+
+
+def test_a_young_series_of_a_slow_restart_has_a_bounded_lead() -> None:
+    """A service that takes a minute to start is not restarted a minute before a plateau."""
+    record = ServiceRecord(name=NAME, stop_start_s=60.0)
+    for room_mib, proposed in ((30, False), (9, True)):
+        service = replace(leaking(room_mib, verdict=Verdict.WARMING_UP), record=record)
+        found = propose.by_forecast(service, guarded(foreseeing()), 100.0)
+        assert (found is not None) == proposed
 
 
 def test_a_young_series_acts_from_a_higher_risk_on() -> None:

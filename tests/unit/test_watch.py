@@ -124,6 +124,25 @@ def test_a_domain_without_a_trend_is_forecast_by_the_service() -> None:
     assert [f.slope_bytes_per_s for f in found.forecasts] == [2.0 * MIB]
 
 
+@pytest.mark.parametrize(
+    ("mib_per_s", "verdict", "slope"),
+    [
+        (0.001, Verdict.STABLE, 0.001 * MIB),
+        (2.0, Verdict.STABLE, None),
+        (2.0, Verdict.WARMING_UP, 2.0 * MIB),
+    ],
+)
+def test_a_domain_that_holds_still_is_believed_when_a_rise_would_show(
+    mib_per_s: float, verdict: Verdict, slope: float | None
+) -> None:
+    """A slow leak is too small to be seen in a large domain; a fast one is given back elsewhere."""
+    still = trend_of(verdict, None)
+    surroundings = facts.Surroundings(domains={"0": domain()}, trends={"0": still})
+    service = service_of(sample_of(NOW, 100, domains=("0",)))
+    found = facts.assess(service, trend_of(mib_per_s=mib_per_s), surroundings, guarded(), NOW)
+    assert [f.slope_bytes_per_s for f in found.forecasts] == [slope]
+
+
 def test_without_a_sample_there_is_only_a_trend() -> None:
     """Nothing is foreseen of what is not there."""
     found = facts.assess(service_of(), trend_of(), around(512), guarded(), NOW)
