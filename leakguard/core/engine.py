@@ -7,7 +7,7 @@ comes out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from leakguard.core import facts, flight, judge, propose, watch
@@ -58,6 +58,8 @@ class Inputs:
     """Whether the last commit reached the disk."""
     dropped: tuple[str, ...] = ()
     """Services that are no longer guarded: their state is forgotten."""
+    cannot_act: Mapping[str, str] = field(default_factory=dict)
+    """Services that were looked at whose driver would refuse now → why, and the fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     host_kills = watch.kills(tick, state, inputs.snapshot)
     for reading in inputs.snapshot.readings:
         _read(tick, reading, proposals, around, rules)
+        _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
     for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
         flight.check_deadline(tick, name)
         _expire_pause(tick, name)
@@ -155,6 +158,13 @@ def _set_pace(tick: Tick, readings: tuple[Reading, ...], rules: Rules) -> None:
         found = rules.of(name)
         if found is not None:
             tick.pace[name] = pace(tick.service(name), found, tick.now)
+
+
+def _hear(tick: Tick, name: str, refusal: str) -> None:
+    """Take note of what the driver of a service said."""
+    service = tick.services.get(name)
+    if service is not None and service.cannot_act != refusal:
+        tick.put(replace(service, cannot_act=refusal))
 
 
 def _note(tick: Tick, notice: Notice) -> None:
@@ -268,6 +278,7 @@ def _resume(tick: Tick, request: ResumeRequest) -> None:
     tick.amend(request.service, pause=None, restarts=(), failures=0, retry_at=None)
     text = f"resumed{f' by {request.by}' if request.by else ''}"
     tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text)
+    tick.put(replace(tick.service(request.service), last_decision=""))
     if tick.service(request.service).record.breaker_open:
         _close_breaker(tick, request.service)
     tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))

@@ -7,12 +7,15 @@ from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Unreadable
+from leakguard.core.series import FALL_SHARE
 from leakguard.core.severity import Severity
-from leakguard.core.state import Flight, FlightStage, ServiceState, Settling
+from leakguard.core.state import Flight, FlightStage, ServiceRecord, ServiceState, Settling
 from leakguard.core.tick import Tick
 from leakguard.core.units import format_duration
 
 HEALTH_SUFFIX = "/health"
+SETTLED_AFTER_S = 5.0
+"""Memory that was given back this long after the driver was done stays given back."""
 HEALTH_SLACK_S = 5.0
 """How long after its own deadline a health check without an answer counts as failed."""
 BACK_OFF_S = (5.0, 15.0, 60.0, 300.0)
@@ -32,15 +35,25 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
         return
     match outcome.kind:
         case OutcomeKind.DONE:
-            _set(tick, service, replace(flight, stop_s=outcome.stop_s, started=outcome.started))
+            done = replace(flight, stop_s=outcome.stop_s, started=outcome.started, done=tick.now)
+            _set(tick, service, done)
         case OutcomeKind.FAILED:
-            _set(tick, service, replace(flight, failed=outcome.message or "the driver failed"))
+            why = outcome.message or "the driver failed"
+            _set(tick, service, replace(flight, failed=why, hopeless=outcome.permanent))
         case OutcomeKind.STALE:
             _end_stale(tick, service, flight, outcome.message)
         case OutcomeKind.HEALTHY:
             _succeed(tick, service, flight)
         case OutcomeKind.UNHEALTHY:
             _fail(tick, service, flight, f"it runs, but its health gate failed: {outcome.message}")
+
+
+def resumed(record: ServiceRecord) -> ServiceRecord:
+    """Give the record of an earlier daemon: a health gate that it was asking is asked anew."""
+    flight = record.flight
+    if flight is None or flight.stage is FlightStage.ACTING:
+        return record
+    return replace(record, flight=replace(flight, stage=FlightStage.ACTING))
 
 
 def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
@@ -53,7 +66,7 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
     if flight is None or flight.stage is not FlightStage.ACTING:
         return False
     match reading:
-        case Sample() if reading.incarnation != flight.old:
+        case Sample() if reading.incarnation != flight.old or _gave_back(reading, flight, tick):
             _arrive(tick, service, flight, rules)
             return True
         case Absent() if flight.started is not None and reading.exit_code is not None:
@@ -63,6 +76,17 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
         case Sample() | Absent() | Unreadable():
             pass
     return False
+
+
+def _gave_back(sample: Sample, flight: Flight, tick: Tick) -> bool:
+    """Whether a restart left the root process alone and took what was below it.
+
+    A supervisor or a master stays; that its memory fell by half, and for good, is the evidence.
+    """
+    if flight.done is None or flight.before_bytes is None:
+        return False
+    fell = sample.value_bytes < FALL_SHARE * flight.before_bytes
+    return fell and tick.now.since(flight.done) >= SETTLED_AFTER_S
 
 
 def is_older(sample: Sample, flight: Flight, tick: Tick) -> bool:
@@ -176,6 +200,8 @@ def _end(
     key = f"{flight.trigger.value}/{outcome}"
     counts[key] = counts.get(key, 0) + 1
     failures = record.failures + 1 if failed else 0
+    if failed and flight.hopeless:
+        failures = max(failures, len(BACK_OFF_S))
     wait = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1] if failures else 0.0
     return tick.amend(
         record.name,

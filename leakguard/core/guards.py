@@ -15,7 +15,7 @@ from enum import StrEnum
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import Mode, Proposal, ServiceRules, Trigger
 from leakguard.core.state import RestartRecord, ServiceRecord, ServiceState
-from leakguard.core.units import format_duration
+from leakguard.core.units import counted, format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Guard(StrEnum):
     """Every guard, in the order it is asked and named in a refusal."""
 
     NO_DRIVER = "no_driver"
+    CANNOT_ACT = "cannot_act"
     IN_FLIGHT = "in_flight"
     PAUSED = "paused"
     BREAKER = "breaker"
@@ -44,6 +45,7 @@ _CAN_WAIT = frozenset({Trigger.SCHEDULE, Trigger.MAX_AGE, Trigger.FORECAST})
 
 HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.NO_DRIVER: _EVERY,
+    Guard.CANNOT_ACT: _EVERY,
     Guard.IN_FLIGHT: _EVERY,
     Guard.PAUSED: _EVERY,
     Guard.BREAKER: _EVERY,
@@ -111,6 +113,11 @@ def _no_driver(_service: ServiceState, rules: ServiceRules, _now: Instant) -> st
     return "" if rules.restart.driver else "no driver is configured, so nothing can restart it"
 
 
+def _cannot_act(service: ServiceState, _rules: ServiceRules, _now: Instant) -> str:
+    """Ask what the target and the driver say: an act that cannot work is not begun."""
+    return service.ambiguous or service.cannot_act
+
+
 def _in_flight(service: ServiceState, _rules: ServiceRules, now: Instant) -> str:
     flight = service.record.flight
     if flight is None:
@@ -135,13 +142,14 @@ def _breaker(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
     if len(recent) >= rules.guards.max_restarts:
         free = rules.guards.per_s - now.since(recent[-rules.guards.max_restarts].at)
         return (
-            f"{len(recent)} restart{'s' if len(recent) > 1 else ''} within "
+            f"{counted(len(recent), 'restart')} within "
             f"{format_duration(rules.guards.per_s)}, "
             f"the next one is allowed in {format_duration(free)}"
         )
     if record.retry_at is not None and now.since(record.retry_at) < 0:
         wait = format_duration(-now.since(record.retry_at))
-        return f"the last {record.failures} attempts failed, next try in {wait}"
+        failed = counted(record.failures, "attempt")
+        return f"the last {failed} failed, next try in {wait}"
     return ""
 
 
@@ -160,6 +168,7 @@ def _observe(_service: ServiceState, rules: ServiceRules, _now: Instant) -> str:
 
 _ASKED: Mapping[Guard, Callable[[ServiceState, ServiceRules, Instant], str]] = {
     Guard.NO_DRIVER: _no_driver,
+    Guard.CANNOT_ACT: _cannot_act,
     Guard.IN_FLIGHT: _in_flight,
     Guard.PAUSED: _paused,
     Guard.BREAKER: _breaker,

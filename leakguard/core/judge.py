@@ -21,6 +21,9 @@ HELD_QUIET_S = 600.0
 _ONE_SHOT = frozenset({Trigger.MANUAL, Trigger.SCHEDULE})
 """Triggers that are proposed once, so each of their vetoes is news."""
 
+_NEVER = frozenset({Guard.OBSERVE.value, Guard.NO_DRIVER.value, Guard.CANNOT_ACT.value})
+"""Guards that hold until a person changes something: people are told."""
+
 
 def judge(
     tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRules
@@ -153,7 +156,7 @@ def _report(tick: Tick, name: str, proposal: Proposal, first: Veto) -> None:
     counts[first.guard] = counts.get(first.guard, 0) + 1
     tick.amend(name, veto_counts=counts)
     observed = first.guard == Guard.OBSERVE.value
-    never = first.guard in (Guard.OBSERVE.value, Guard.NO_DRIVER.value)
+    never = first.guard in _NEVER
     tick.event(
         EventKind.RESTART_VETOED,
         name,

@@ -86,6 +86,7 @@ def _observe_sample(
             fastest_bytes_per_s=fastest,
             unreadable_count=0,
             absent_since=None,
+            ambiguous="",
         )
     )
     return _follow_up(tick, service, sample)
@@ -113,11 +114,7 @@ def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: Serv
 def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
     """Start a new series for a new incarnation."""
     service = tick.service(sample.service)
-    record = replace(
-        service.record,
-        incarnation=sample.incarnation,
-        incarnation_since=tick.now.plus(-sample.age_s),
-    )
+    record = replace(service.record, incarnation=sample.incarnation)
     return tick.put(
         replace(
             service,
@@ -175,7 +172,10 @@ def _observe_absence(tick: Tick, absent: Absent, rules: ServiceRules) -> Service
     service = tick.service(absent.service)
     record = service.record
     since = service.absent_since or tick.now
-    service = tick.put(replace(service, sample=None, over_since=None, absent_since=since))
+    ambiguous = absent.reason if absent.ambiguous else ""
+    service = tick.put(
+        replace(service, sample=None, over_since=None, absent_since=since, ambiguous=ambiguous)
+    )
     awaited = record.flight is not None or (rules.restart.starts and record.incarnation is None)
     if record.missing or awaited:
         return service

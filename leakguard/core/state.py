@@ -64,6 +64,10 @@ class Flight:
     """The process that the driver started, when it said so."""
     failed: str = ""
     """What the driver said when it could not; the next reading decides what came of it."""
+    hopeless: bool = False
+    """Trying again soon cannot help, the driver said."""
+    done: Instant | None = None
+    """When the driver had carried out its part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,6 @@ class ServiceRecord:
 
     name: str
     incarnation: Incarnation | None = None
-    incarnation_since: Instant | None = None
     restarts: tuple[RestartRecord, ...] = ()
     flight: Flight | None = None
     pause: Pause | None = None
@@ -143,6 +146,10 @@ class ServiceState:
     held: Mapping[str, float] = field(default_factory=dict)
     """Vetoes already told: `trigger/guard`."""
     last_decision: str = ""
+    cannot_act: str = ""
+    """Why its driver would refuse to act now, with the fix; empty when it would act."""
+    ambiguous: str = ""
+    """The target's own sentence while unrelated processes match it."""
     unreadable_count: int = 0
     sample_errors: int = 0
     leak_streak: int = 0

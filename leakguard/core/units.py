@@ -147,6 +147,11 @@ def format_rate(bytes_per_s: float) -> str:
     return f"{format_bytes(bytes_per_s * 86400)}/d"
 
 
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun: `1 restart`, `4 restarts`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_duration(seconds: float) -> str:
     """Print a duration in its two largest units: `2h 30m`, `1.5s`, `850ms`."""
     if seconds < 0:

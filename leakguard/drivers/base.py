@@ -83,6 +83,14 @@ class Driver(ABC):
         Gives one line per problem, each `what is wrong: what to do`; empty when all is well.
         """
 
+    def refuses(self, *, running: bool) -> str:
+        """Say why a restart would be refused now, with the fix; empty when it would be tried.
+
+        Asked by the loop in every tick of the service: it looks at nothing that may block.
+        """
+        del running
+        return ""
+
     @abstractmethod
     def describe(self) -> str:
         """Say in one sentence what a restart does: `TERM to the tree, KILL after 20s`."""

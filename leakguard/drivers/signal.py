@@ -48,12 +48,9 @@ class SignalDriver(Driver):
 
     def restart(self, order: RestartOrder) -> Stopped:
         """Stop the incarnation that was meant, if somebody will start the next."""
-        if order.incarnation is None:
-            raise DriverError(
-                f"{self._context.service} is not running, and the driver `signal` cannot start it"
-            )
-        if not self._is_respawned():
-            raise DriverError(self._nobody(), permanent=True)
+        refusal = self.refuses(running=order.incarnation is not None)
+        if refusal or order.incarnation is None:
+            raise DriverError(refusal, permanent=order.incarnation is not None)
         stop = Stop(
             proc=self._context.proc,
             clock=self._context.clock,
@@ -68,6 +65,15 @@ class SignalDriver(Driver):
             return Stopped(stop_s=stop.run())
         except ProcessGone as error:
             raise DriverError(f"{self._context.service}: {error}: nothing was signalled") from error
+
+    def refuses(self, *, running: bool) -> str:
+        """Refuse what would end the service for good, and what does not run."""
+        if not running:
+            return (
+                f"{self._context.service} is not running, and the driver `signal` cannot start it: "
+                "start it yourself"
+            )
+        return "" if self._is_respawned() else self._nobody()
 
     def rehearse(self, location: Location | None) -> tuple[str, ...]:
         """Ask the kernel for the right to signal, and ourselves who starts the service again."""

@@ -14,7 +14,7 @@ from leakguard.core.events import Event, EventKind, Severity
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.policy import Trigger
-from leakguard.core.sample import Snapshot
+from leakguard.core.sample import Absent, Snapshot
 from leakguard.linux.cgroupfs import CgroupDir
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.bootstrap import Parts
@@ -108,6 +108,7 @@ class Daemon:
             notices=(*mail.notices, *jump),
             durable=self._store.last_commit_durable,
             dropped=(*collected.dropped, *self._not_guarded()),
+            cannot_act=self._refusals(collected.snapshot),
         )
         made = step(self._live.state, inputs, self._live.parts.rules)
         self._live.state = made.state
@@ -172,6 +173,17 @@ class Daemon:
         """Give the services that a reload has removed, or whose place is given up."""
         guarded = frozenset(self._live.parts.roster.names())
         return tuple(n for n in self._live.state.services if n not in guarded)
+
+    def _refusals(self, snapshot: Snapshot) -> dict[str, str]:
+        """Ask the drivers of what was read whether they would act at all."""
+        found = {}
+        for reading in snapshot.readings:
+            driver = self._live.parts.drivers.get(reading.service)
+            runs = not isinstance(reading, Absent)
+            refusal = driver.refuses(running=runs) if driver is not None else ""
+            if refusal:
+                found[reading.service] = refusal
+        return found
 
     def _jump(self, now: Instant) -> tuple[Notice, ...]:
         offset, self._offset_s = self._offset_s, now.wall_s - now.boot_s

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from leakguard.core.flight import resumed
 from leakguard.core.plan import Plan
 from leakguard.core.sample import Incarnation
 from leakguard.core.series import Series
@@ -15,7 +16,7 @@ from leakguard.store.base import Saved, SavedSamples
 def restore(saved: Saved) -> State:
     """Build the state: records as they were, series of the incarnations that are still known."""
     services = {
-        name: ServiceState(record=record, series=_series(record, saved.samples.get(name)))
+        name: ServiceState(record=resumed(record), series=_series(record, saved.samples.get(name)))
         for name, record in saved.records.items()
         if name
     }

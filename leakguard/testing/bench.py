@@ -169,6 +169,7 @@ class Bench:
         host: HostSample | None = None,
         durable: bool = True,
         dropped: tuple[str, ...] = (),
+        cannot_act: str = "",
     ) -> Step:
         """Deal with one tick at the clock's time."""
         now = self.clock.now()
@@ -181,6 +182,7 @@ class Bench:
             notices=notices,
             durable=durable,
             dropped=dropped,
+            cannot_act={NAME: cannot_act} if cannot_act else {},
         )
         detectors: dict[str, Detector] = {self.rules.name: self.own}
         if self.shared is not None:

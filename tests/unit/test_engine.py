@@ -17,6 +17,7 @@ from leakguard.core.inbox import (
     ScheduleDue,
 )
 from leakguard.core.policy import GuardRules, Mode, ScheduleRule
+from leakguard.core.sample import Absent
 from leakguard.core.severity import Severity
 from leakguard.core.units import MIB, Amount
 from leakguard.testing.bench import (
@@ -26,6 +27,7 @@ from leakguard.testing.bench import (
     Bench,
     foreseeing,
     guarded,
+    sample_of,
     scheduled,
     threshold,
     trend_of,
@@ -444,3 +446,44 @@ def test_a_schedule_that_comes_back_has_missed_nothing() -> None:
     bench.see(100, after_s=3600.0)
     (now,) = bench.service.record.fired.values()
     assert now > next(iter(before.values()))
+
+
+def test_what_a_driver_refuses_is_not_begun_and_costs_nothing() -> None:
+    """The refusal is a veto by name, told once, and the breaker is not spent on it."""
+    bench = Bench(rules=guarded(threshold(200)))
+    for _ in range(5):
+        now = bench.clock.advance(60.0)
+        bench.step(sample_of(now, 300), cannot_act="nobody starts it again: name who does")
+    vetoed = [e for e in bench.events if e.kind is EventKind.RESTART_VETOED]
+    assert [(e.severity, e.details["guard"]) for e in vetoed] == [(Severity.WARNING, "cannot_act")]
+    assert "(nobody starts it again: name who does)" in vetoed[0].message
+    assert (bench.service.record.restarts, bench.service.record.flight) == ((), None)
+
+
+def test_a_driver_that_would_act_again_is_believed_at_once() -> None:
+    """A start by others was seen: from then on a signal is no end."""
+    bench = Bench(rules=guarded(threshold(200)))
+    bench.step(sample_of(bench.clock.advance(60.0), 300), cannot_act="nobody starts it again")
+    made = bench.see(300)
+    assert len(made.actions) == 1
+
+
+def test_a_restart_of_an_ambiguous_service_is_refused_in_the_target_s_words() -> None:
+    """Nobody knows which of the processes was meant."""
+    bench = Bench()
+    bench.see(100)
+    now = bench.clock.advance(1.0)
+    said = "2 unrelated processes match"
+    gone = Absent(service=NAME, at=now, reason=said, ambiguous=True)
+    made = bench.step(gone, requests=(RestartRequest(id="r", service=NAME),))
+    assert [(r.accepted, r.message) for r in made.replies] == [(False, f"cannot_act: {said}")]
+
+
+def test_resume_forgets_the_last_decision() -> None:
+    """It was held back by a pause that is over."""
+    bench = Bench(rules=guarded(threshold(200)))
+    bench.step(requests=(PauseRequest(id="p", service=NAME),))
+    bench.see(300)
+    held = bench.service.last_decision
+    bench.step(requests=(ResumeRequest(id="q", service=NAME),))
+    assert (held.startswith("hold (threshold)"), bench.service.last_decision) == (True, "")

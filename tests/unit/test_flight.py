@@ -1,10 +1,12 @@
 """A restart between its commit and its end: the next sample says how it went."""
 
+from dataclasses import replace
+
 import pytest
 
 from leakguard.core.decision import CheckHealth, RestartService
 from leakguard.core.events import EventKind
-from leakguard.core.flight import BACK_OFF_S, HEALTH_SLACK_S
+from leakguard.core.flight import BACK_OFF_S, HEALTH_SLACK_S, resumed
 from leakguard.core.guards import Guard
 from leakguard.core.inbox import Outcome, OutcomeKind, RestartRequest
 from leakguard.core.policy import RestartRules
@@ -359,3 +361,59 @@ def test_the_time_leakguard_was_down_is_not_the_time_of_a_restart() -> None:
     bench = flying()
     bench.see(96, pid=101, after_s=3600.0)
     assert bench.service.record.stop_start_s is None
+
+
+def test_a_root_process_that_stays_gives_its_memory_back() -> None:
+    """A command restarted what is below a supervisor: half the memory gone, and for good."""
+    bench = flying()
+    bench.see(812, outcomes=(bench.outcome(OutcomeKind.DONE),))
+    early = bench.see(96, after_s=2.0)
+    late = bench.see(96, after_s=4.0)
+    assert [e.kind for e in early.events] == []
+    assert [e.kind for e in late.events][:1] == [EventKind.RESTART_SUCCEEDED]
+
+
+def test_a_root_process_that_stays_and_keeps_its_memory_is_abandoned() -> None:
+    """Nothing shows that anything was restarted."""
+    bench = flying()
+    bench.see(812, outcomes=(bench.outcome(OutcomeKind.DONE),))
+    bench.see(500, after_s=30.0)
+    made = bench.see(500, after_s=40.0)
+    assert [e.kind for e in made.events] == [EventKind.RESTART_ABANDONED]
+
+
+def test_what_gives_memory_back_before_the_driver_is_done_is_no_success() -> None:
+    """A process that is stopping frees memory, too."""
+    bench = flying()
+    made = bench.see(96, after_s=10.0)
+    assert bench.service.record.flight is not None
+    assert made.events == ()
+
+
+def test_a_hopeless_failure_waits_longest() -> None:
+    """What the driver calls permanent is not tried again in five seconds."""
+    bench = flying()
+    failed = replace(bench.outcome(OutcomeKind.FAILED, "no right to signal it"), permanent=True)
+    bench.see(812, outcomes=(failed,))
+    retry_at = bench.service.record.retry_at
+    assert retry_at is not None
+    assert retry_at.since(bench.clock.now()) == BACK_OFF_S[-1]
+
+
+def test_a_gate_that_was_asked_by_an_earlier_daemon_is_asked_anew() -> None:
+    """However long leakguard was down: the gate gets its whole time."""
+    bench = flying(HEALTH)
+    bench.see(96, pid=101, age_s=0.5)
+    services = {n: replace(s, record=resumed(s.record)) for n, s in bench.state.services.items()}
+    bench.state = replace(bench.state, services=services)
+    made = bench.see(96, pid=101, after_s=3600.0, age_s=3600.0)
+    assert [type(a) for a in made.actions] == [CheckHealth]
+    assert made.events == ()
+
+
+def test_what_is_not_in_its_health_gate_is_resumed_as_it_was() -> None:
+    """A flight before its first new sample, and a service without one."""
+    acting = flying().service.record
+    free = Bench()
+    free.see(100)
+    assert (resumed(acting), resumed(free.service.record)) == (acting, free.service.record)

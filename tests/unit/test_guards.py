@@ -27,6 +27,7 @@ NOW = FakeClock().now()
 # What passes, written out once more by hand: the design's section 6.1.
 PASSES = {
     Guard.NO_DRIVER: set[Trigger](),
+    Guard.CANNOT_ACT: set[Trigger](),
     Guard.IN_FLIGHT: set[Trigger](),
     Guard.PAUSED: set[Trigger](),
     Guard.BREAKER: set[Trigger](),
@@ -69,6 +70,7 @@ FREE = service_of(sample_of(NOW, 100.0))
 
 HELD: dict[Guard, tuple[ServiceState, ServiceRules, bool]] = {
     Guard.NO_DRIVER: (FREE, guarded(restart=RestartRules(driver="")), True),
+    Guard.CANNOT_ACT: (replace(FREE, cannot_act="nobody starts it again"), FREE_RULES, True),
     Guard.IN_FLIGHT: (replace(FREE, record=record(flight=flight(ago(7)))), FREE_RULES, True),
     Guard.PAUSED: (
         replace(FREE, record=record(pause=Pause(by="ann", reason="", until_wall_s=None))),
@@ -127,7 +129,7 @@ def test_force(guard: Guard) -> None:
     """Force overrides pause and breaker, no other guard that holds a person's restart."""
     service, rules, durable = HELD[guard]
     vetoes = ask(Trigger.MANUAL, service, rules, durable=durable, forced=True)
-    holds = guard in {Guard.NO_DRIVER, Guard.IN_FLIGHT, Guard.STORE}
+    holds = guard in {Guard.NO_DRIVER, Guard.CANNOT_ACT, Guard.IN_FLIGHT, Guard.STORE}
     assert [v.guard for v in vetoes] == ([guard.value] if holds else [])
 
 
@@ -145,10 +147,19 @@ def test_vetoes_come_in_the_order_of_the_guards() -> None:
             pause=Pause(by="", reason="", until_wall_s=None),
             restarts=restarts(9, 8, 7, 6),
         ),
+        cannot_act="nobody starts it again",
     )
     rules = guarded(mode=Mode.OBSERVE, restart=RestartRules(driver=""))
     vetoes = ask(Trigger.SCHEDULE, service, rules, durable=False)
     assert [v.guard for v in vetoes] == [guard.value for guard in Guard]
+
+
+def test_cannot_act_gives_the_driver_s_and_the_target_s_own_sentence() -> None:
+    """An ambiguous target comes first: nobody knows which process is meant."""
+    refusing = replace(FREE, cannot_act="name who starts it")
+    unclear = replace(refusing, ambiguous="2 unrelated processes match")
+    said = [reason(Guard.CANNOT_ACT, s) for s in (refusing, unclear)]
+    assert said == ["name who starts it", "2 unrelated processes match"]
 
 
 def test_no_driver_says_that_nothing_can_restart_it() -> None:

@@ -23,15 +23,6 @@ def test_the_first_sample_is_no_event() -> None:
     assert (made.events, bench.service.record.incarnation) == ((), run_of())
 
 
-def test_the_start_of_an_incarnation_is_known_from_its_age() -> None:
-    """It may be older than the guard."""
-    bench = Bench()
-    bench.see(100, age_s=600.0)
-    since = bench.service.record.incarnation_since
-    assert since is not None
-    assert bench.clock.now().since(since) == 600.0
-
-
 def test_a_new_incarnation_starts_a_new_series() -> None:
     """What another run used is no past of this one."""
     bench = Bench()

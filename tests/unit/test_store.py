@@ -53,7 +53,7 @@ def record(name: str = "worker") -> ServiceRecord:
     return ServiceRecord(
         name=name,
         incarnation=run_of(),
-        incarnation_since=now,
+        retry_at=now,
         flight=Flight(
             action_id="i-7",
             trigger=Trigger.FORECAST,
