@@ -70,17 +70,13 @@ class ServiceCollector:
         shmem = split.shmem_bytes if parts is None else parts.shmem
         swap = split.swap_bytes if parts is None else parts.swap
         anon = totals.anon if parts is None else parts.anon
-        root = location.root
+        root, auto = location.root, anon + (shmem or 0) + (swap or 0)
         return Sample(
             service=service,
             at=now,
             incarnation=root,
             measure=measure,
-            value_bytes=(
-                anon + (shmem or 0) + (swap or 0)
-                if measure is Measure.AUTO
-                else self._value(measure, watch, totals)
-            ),
+            value_bytes=auto if measure is Measure.AUTO else self._value(measure, watch, totals),
             rss_bytes=totals.rss,
             anon_bytes=anon,
             file_bytes=max(0, totals.shared - split.mapped_shmem_bytes),

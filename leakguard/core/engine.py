@@ -127,9 +127,6 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     _close_breakers(tick, inputs.snapshot.readings, rules)
     tick.remind()
     _set_pace(tick, inputs.snapshot.readings, rules)
-    records = [tick.services[n].record for n in sorted(tick.changed) if n in tick.services]
-    if "" in tick.changed:
-        records.append(tick.own)
     after = State(
         instance=state.instance,
         serial=tick.serial,
@@ -138,6 +135,14 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         host_oom_kills=host_kills,
         own=tick.own,
     )
+    return _conclude(tick, inputs, after)
+
+
+def _conclude(tick: Tick, inputs: Inputs, after: State) -> Step:
+    """Give what the workbench holds at the end of a tick."""
+    records = [tick.services[n].record for n in sorted(tick.changed) if n in tick.services]
+    if "" in tick.changed:
+        records.append(tick.own)
     return Step(
         at=inputs.now,
         state=after,

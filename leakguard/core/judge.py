@@ -74,12 +74,7 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
         )
     )  # fmt: skip
     if proposal.request_id:
-        tick.replies.append(
-            Reply(
-                request_id=proposal.request_id, accepted=True, message=proposal.reason,
-                action_id=action_id,
-            )
-        )  # fmt: skip
+        _accept(tick, proposal, action_id)
     decision = _decide(tick, name, Verb.RESTART, proposal)
     tick.event(
         EventKind.RESTART_DECIDED,
@@ -185,6 +180,17 @@ def _open_breaker(
         f"{name} is only watched now: {first.reason}; it wants a restart because {proposal.reason}",
         trigger=proposal.trigger.value,
         **evidence(tick.service(name)),
+    )
+
+
+def _accept(tick: Tick, proposal: Proposal, action_id: str) -> None:
+    tick.replies.append(
+        Reply(
+            request_id=proposal.request_id,
+            accepted=True,
+            message=proposal.reason,
+            action_id=action_id,
+        )
     )
 
 

@@ -56,23 +56,7 @@ def _observe_sample(
         if not expected and service.record.incarnation is not None:
             _count_others(tick, service, sample, rules)
         service = _new_incarnation(tick, sample)
-    if service.record.missing:
-        service = tick.amend(sample.service, missing=False, exit_code=None)
-        tick.event(
-            EventKind.SERVICE_RETURNED,
-            sample.service,
-            Severity.INFO,
-            f"{sample.service} is running as {sample.incarnation}",
-            pid=sample.incarnation.pid,
-        )
-    if service.record.unreadable:
-        service = tick.amend(sample.service, unreadable=False)
-        tick.event(
-            EventKind.SERVICE_READABLE,
-            sample.service,
-            Severity.INFO,
-            f"the memory of {sample.service} can be read again",
-        )
+    _see_again(tick, sample)
     tick.samples.append(sample)
     service = tick.service(sample.service)
     if service.series.is_fall(sample.value_bytes):  # given back without a restart: begin anew
@@ -90,6 +74,28 @@ def _observe_sample(
         )
     )
     return _follow_up(tick, service, sample)
+
+
+def _see_again(tick: Tick, sample: Sample) -> None:
+    """Tell of a service that was missing or unreadable and is not any more."""
+    service = tick.service(sample.service)
+    if service.record.missing:
+        service = tick.amend(sample.service, missing=False, exit_code=None)
+        tick.event(
+            EventKind.SERVICE_RETURNED,
+            sample.service,
+            Severity.INFO,
+            f"{sample.service} is running as {sample.incarnation}",
+            pid=sample.incarnation.pid,
+        )
+    if service.record.unreadable:
+        tick.amend(sample.service, unreadable=False)
+        tick.event(
+            EventKind.SERVICE_READABLE,
+            sample.service,
+            Severity.INFO,
+            f"the memory of {sample.service} can be read again",
+        )
 
 
 def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: ServiceRules) -> None:
