@@ -20,8 +20,10 @@ from leakguard.linux.procfs import ProcessGone, ProcFs
 from leakguard.linux.statm import StatmReader
 
 _SPLIT_EVERY_S = 30.0
+_SPLIT_EACH_S = 0.03
 _SPLIT_PAUSE_S = 0.01
-"""For each process of the tree: a split of many processes is not repeated at once."""
+"""For each process of the tree: a split of many processes is not repeated at once, and one of
+more than a thousand, whose `statm` does not move, less often."""
 _JUMP_BYTES = MIB
 _JUMP_SHARE = 64
 _FORGET_S = 900.0
@@ -150,7 +152,8 @@ class ServiceCollector:
             or _jumped(totals.shared - watch.split_shared, watch.split_shared)
             or _jumped(min(0, totals.anon - watch.split_anon), watch.split_anon)  # swapped out?
         )
-        fresh = 0 <= age_s < (_SPLIT_PAUSE_S * totals.processes if moved else _SPLIT_EVERY_S)
+        at_rest = max(_SPLIT_EVERY_S, _SPLIT_EACH_S * totals.processes)
+        fresh = 0 <= age_s < (_SPLIT_PAUSE_S * totals.processes if moved else at_rest)
         if split is not None and fresh:
             return split
         split = read_split(self._proc, watch.members)
