@@ -83,6 +83,15 @@ class CgroupFs:
                     found[group.key] = group
         return tuple(found.values())
 
+    def tops(self) -> tuple[CgroupDir, ...]:
+        """Give the highest group that each mount shows, where the memory controller is on."""
+        found: dict[str, CgroupDir] = {}
+        for mount in self._own_mounts():
+            top = self._resolve(mount.version, mount.root, (mount,), "")
+            if top is not None:
+                found.setdefault(top.key, top)
+        return tuple(found.values())
+
     def ancestors(self, cgroup: CgroupDir) -> Iterator[CgroupDir]:
         """Walk from a cgroup up to the highest that can be seen, itself first."""
         while True:
@@ -110,6 +119,12 @@ class CgroupFs:
             return cgroupstat.read_domain_v1(self.files, cgroup, swap_free_bytes, kills)
         chain = self.ancestors(cgroup)
         return cgroupstat.read_domain_v2(self.files, cgroup, swap_free_bytes, chain)
+
+    def oom_kills(self, cgroup: CgroupDir) -> int | None:
+        """Count the OOM kills in a cgroup and below it; None where that is not counted."""
+        if cgroup.version == 1:
+            return self._oom_kills.read(cgroup.directory)
+        return cgroupstat.read_kills(self.files, cgroup)
 
     def usage_parts(self, cgroup: CgroupDir) -> UsageParts:
         """Split what the cgroup charges into anon, file, shmem and swap."""

@@ -35,9 +35,13 @@ class ProcFiles:
         cgroups: str = "0::/\n",
         **sizes: int,
     ) -> None:
-        """Write one process; `sizes` in bytes as in `size`, 10 MiB of `anon` by default."""
+        """Write one process; `sizes` in bytes as in `size`, 10 MiB of `anon` by default.
+
+        Beside sizes there may be `adj`, its oom_score_adj.
+        """
+        adj = sizes.pop("adj", 0)
         sizes = {"anon": 10 * MIB} | sizes
-        pages = (sum(sizes.values()) - sizes.get("swap", 0)) // PAGE_BYTES
+        pages = sum(sizes.get(kind, 0) for kind in ("anon", "file", "shmem")) // PAGE_BYTES
         counters = " ".join(["0"] * 12)
         self.write(
             f"{pid}/stat",
@@ -45,20 +49,34 @@ class ProcFiles:
             f"{4 * pages * PAGE_BYTES} {pages} {' '.join(['0'] * 28)}\n",
         )
         self.size(pid, **sizes)
+        self.adjust(pid, adj)
         self.write(f"{pid}/cmdline", "".join(f"{word}\0" for word in argv or (name,)))
         self.write(f"{pid}/cgroup", cgroups)
         self.write(f"{pid}/maps", "")
         self.write(f"{pid}/limits", "Max address space unlimited unlimited bytes\n")
 
     def size(
-        self, pid: int, *, anon: int = 0, file: int = 0, shmem: int = 0, swap: int = 0
+        self,
+        pid: int,
+        *,
+        anon: int = 0,
+        file: int = 0,
+        shmem: int = 0,
+        swap: int = 0,
+        tables: int = 64 * KIB,
     ) -> None:
         """Write the memory of one process anew."""
         pages, shared = (anon + file + shmem) // PAGE_BYTES, (file + shmem) // PAGE_BYTES
         self.write(f"{pid}/statm", f"{4 * pages} {pages} {shared} 0 0 0 0\n")
-        sizes = {"RssAnon": anon, "RssFile": file, "RssShmem": shmem, "VmSwap": swap}
+        sizes = {"VmRSS": anon + file + shmem, "RssAnon": anon, "RssFile": file}
+        sizes |= {"RssShmem": shmem, "VmPTE": tables, "VmSwap": swap}
         lines = [f"{key}:\t{size // KIB} kB\n" for key, size in sizes.items()]
-        self.write(f"{pid}/status", f"Name:\tapp\n{''.join(lines)}VmPTE:\t64 kB\n")
+        self.write(f"{pid}/status", f"Name:\tapp\n{''.join(lines)}")
+
+    def adjust(self, pid: int, oom_score_adj: int) -> None:
+        """Write how dear a process is to the OOM killer, as Linux 5.9 shows it."""
+        self.write(f"{pid}/oom_score_adj", f"{oom_score_adj}\n")
+        self.write(f"{pid}/oom_score", f"{(1000 + oom_score_adj) * 2 // 3}\n")
 
     def end(self, pid: int) -> None:
         """Take a process away."""
