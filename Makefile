@@ -10,10 +10,10 @@ LOCKED := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo run test check bench clean constraints
+.PHONY: help demo run test test-vm check bench clean constraints
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'PYTHON=/path/to/python3 picks the interpreter (3.11 or newer) for .venv; ARGS=... goes to the program.'
 
 demo: $(STAMP) ## watch a leak being caught, in a minute
@@ -25,6 +25,9 @@ run: $(STAMP) ## run the daemon with config/leakguard.example.yaml
 # The environment passes through: LG_TEST_DOCKER_HOST, LG_TEST_REQUIRE_ALL=1 (a skip is a failure).
 test: $(STAMP) ## run the tests but the slow ones (TESTS=tests/unit ARGS="-k name")
 	$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
+
+test-vm: $(STAMP) ## run machines out of memory in QEMU (root; LG_TEST_VM_SEED=2 draws other cases)
+	$(BIN)/python -m pytest tests/vm -m vm $(ARGS)
 
 check: $(STAMP) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

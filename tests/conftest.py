@@ -4,6 +4,7 @@ import contextlib
 import functools
 import http.client
 import os
+import platform
 import shutil
 import socket
 from collections.abc import Callable, Generator
@@ -84,10 +85,35 @@ def lacks_systemd() -> str | None:
     return None if shutil.which("dbus-daemon") else "dbus-daemon is not installed"
 
 
+VM_PROGRAMS = {
+    "apt-get": "a Debian system",
+    "busybox": "apt install busybox-static",
+    "cpio": "apt install cpio",
+    "debootstrap": "apt install debootstrap",
+    "gcc": "apt install gcc libc6-dev",
+    "mke2fs": "apt install e2fsprogs",
+    "qemu-system-x86_64": "apt install qemu-system-x86",
+}
+
+
+@functools.cache
+def lacks_vm() -> str | None:
+    """Why a test marked `vm` cannot run here, or None."""
+    if os.geteuid() != 0:
+        return f"debootstrap needs uid 0, runs as uid {os.geteuid()}"
+    if platform.machine() != "x86_64":
+        return f"the virtual machine is an x86_64, this one is {platform.machine()}"
+    for program, remedy in VM_PROGRAMS.items():
+        if shutil.which(program) is None:
+            return f"no {program}: {remedy}"
+    return None
+
+
 LACKS: dict[str, Callable[[], str | None]] = {
     "root": lacks_root,
     "docker": lacks_docker,
     "systemd": lacks_systemd,
+    "vm": lacks_vm,
 }
 
 
