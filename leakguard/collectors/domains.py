@@ -1,5 +1,6 @@
 """The limited cgroups above a service: each is a memory domain that can run out."""
 
+from collections import deque
 from dataclasses import dataclass
 
 from leakguard.core.errors import ReadingError
@@ -8,6 +9,8 @@ from leakguard.core.sample import DomainSample, Location, Scope
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs, CgroupGone
 from leakguard.linux.procfs import ProcessGone
 
+_FORMER = 64
+"""So many places that services have left are still looked at for kills."""
 _PRUNE_READS_EACH = 64
 """A service that was not read while the others were read this often is forgotten."""
 
@@ -33,7 +36,9 @@ class DomainCollector:
     def __init__(self, cgroups: CgroupFs) -> None:
         self._cgroups = cgroups
         self._chains: dict[tuple[int, str], _Chain] = {}
+        self._former: deque[_Chain] = deque(maxlen=_FORMER)
         self._reads = 0
+        self._new = False
         self._now: Instant | None = None
         self._seen: dict[str, DomainSample | None] = {}
 
@@ -70,6 +75,46 @@ class DomainCollector:
             if self._limited(group)
         )
 
+    def home(self, location: Location) -> str:
+        """Give the key of the cgroup that a service was charged to when it was last read."""
+        chain = self._chains.get((location.root.pid, location.cgroup_path))
+        return chain.groups[0].key if chain is not None and chain.groups else ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether a service is in cgroups whose kills were not counted yet."""
+        return self._new
+
+    def kill_counts(self) -> dict[str, int]:
+        """Count OOM kills in each service's own cgroup and in every limited one above."""
+        self._new = False
+        groups = {
+            group.key: group
+            for chain in self._counted()
+            for depth, group in enumerate(chain.groups or ())
+            if not depth or self._limited(group)
+        }
+        counts = {key: self._kills(group) for key, group in groups.items()}
+        return {key: count for key, count in counts.items() if count is not None}
+
+    def read_all(self, swap_free_bytes: int, now: Instant) -> dict[str, DomainSample]:
+        """Measure every limited cgroup, those of services that just ended too."""
+        if now is not self._now:
+            self._now, self._seen = now, {}
+        groups = {group for chain in self._counted() for group in chain.groups or ()}
+        found = {group.key: self._domain(group, swap_free_bytes) for group in groups}
+        return {key: sample for key, sample in found.items() if sample is not None}
+
+    def _counted(self) -> tuple[_Chain, ...]:
+        """Give the chains in which kills are counted: those of services that just ended too."""
+        return (*self._chains.values(), *self._former)
+
+    def _kills(self, group: CgroupDir) -> int | None:
+        try:
+            return self._cgroups.oom_kills(group)
+        except ReadingError:
+            return None
+
     def _domain(self, group: CgroupDir, swap_free_bytes: int) -> DomainSample | None:
         if group.key not in self._seen:
             self._seen[group.key] = self._measure(group, swap_free_bytes)
@@ -104,8 +149,11 @@ class DomainCollector:
         place = self._place(location)
         chain = self._chains.get(key)
         if chain is None or chain.place != place or chain.groups is None:
+            if chain is not None:  # v1 shows a process that is dying in the root cgroup
+                self._former.append(chain)
             chain = _Chain(place, self._resolve(location))
             self._chains[key] = chain
+            self._new = True
         chain.used = self._reads
         if self._reads % (_PRUNE_READS_EACH * max(16, len(self._chains))) == 0:
             self._prune()

@@ -58,8 +58,10 @@ class ServiceCollector:
         measure: Measure,
         now: Instant,
         domains: tuple[str, ...] = (),
+        *,
+        cgroup: str = "",
     ) -> Sample:
-        """Measure a service where it was located; `domains` go into the sample as they are.
+        """Measure a service where it was located; `domains`, `cgroup` go into it as they are.
 
         Raises:
             ProcessGone: its root process ended, or its pid is used by another one now.
@@ -89,7 +91,21 @@ class ServiceCollector:
             domains=domains,
             address_space_bytes=totals.address_space,
             address_limit_bytes=watch.address_limit,
+            cgroup=cgroup,
+            alone=watch.own_cgroup is not None,
         )
+
+    def members(self, service: str) -> tuple[int, ...]:
+        """Give the processes of a service, as they were last listed; none when it was not read."""
+        watch = self._watches.get(service)
+        return tuple(watch.members) if watch is not None else ()
+
+    def owner_of(self, pid: int) -> str:
+        """Give the service that had a process when it was last looked at; empty when none did."""
+        for service, watch in self._watches.items():
+            if pid in watch.members or pid in watch.ended:
+                return service
+        return ""
 
     def keep(self, services: Iterable[str]) -> None:
         """Forget all services but these, and close what was open for them."""

@@ -122,6 +122,7 @@ _TITLES: Mapping[EventKind, str] = {
     EventKind.RESTART_LIMIT_CLEARED: "{service} on {host} may be restarted again",
     EventKind.RESTART_VETOED: "restart of {service} on {host} held back",
     EventKind.SERVICE_MISSING: "{service} is not running on {host}",
+    EventKind.SERVICE_DIED: "{service} died on {host}",
     EventKind.SERVICE_RETURNED: "{service} is running again on {host}",
     EventKind.SERVICE_UNREADABLE: "memory of {service} on {host} cannot be read",
     EventKind.SERVICE_READABLE: "memory of {service} on {host} can be read again",
@@ -140,8 +141,11 @@ _TITLES: Mapping[EventKind, str] = {
 def topic_key(event: Event) -> Topic | None:
     """Give the topic of an event; deliveries are one problem per channel.
 
-    A skipped restart ends a problem only when it was decided already, and so has an action.
+    A skipped restart ends a problem only when it was decided already, and so has an action. A
+    death is the problem that `ServiceReturned` ends, while the service is away.
     """
+    if event.kind is EventKind.SERVICE_DIED:
+        return Topic(name="missing") if event.details.get("missing") else None
     if event.kind is EventKind.RESTART_SKIPPED and "action_id" in event.details:
         return Topic(name="restart", resolves=True, notice=True)
     topic = TOPICS.get(event.kind)
@@ -210,6 +214,11 @@ _FACT_NAMES: Mapping[str, str] = {
     "time_to_limit_p50_s": "Time to limit",
     "before_bytes": "Before",
     "after_bytes": "After",
+    "cause": "Cause",
+    "victim": "Victim",
+    "anon_bytes": "Anonymous",
+    "oom_score_adj": "oom_score_adj",
+    "exit_code": "Exit code",
     "took_s": "Took",
     "trigger": "Trigger",
     "restarts_left": "Restarts left",

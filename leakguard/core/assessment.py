@@ -1,8 +1,10 @@
 """All facts on one service at one instant: the hinge between measurement and judgement."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from leakguard.core.forecast import Forecast
+from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.trend import Trend
 
@@ -16,5 +18,7 @@ class Assessment:
     forecasts: tuple[Forecast, ...] = ()
     nearest: Forecast | None = None
     """The forecast whose limit comes first by time."""
+    foretold: Mapping[str, Foretold] = field(default_factory=dict)
+    """Whom the kernel would kill at the end of each domain that is running out, by its key."""
     effective_limit_bytes: int | None = None
     """The smallest limit that counts: what a percentage in the configuration is a share of."""

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from leakguard.core import facts, flight, judge, propose, watch
+from leakguard.core import accuracy, deaths, facts, flight, judge, kill_news, propose, watch
 from leakguard.core.alerts import Alert, AlertRules
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
+from leakguard.core.forecast import Forecast
+from leakguard.core.foretold import Foretold
 from leakguard.core.guards import grace_left_s, restarts_left
 from leakguard.core.inbox import (
     Outcome,
@@ -24,6 +26,9 @@ from leakguard.core.inbox import (
     ScheduleDue,
 )
 from leakguard.core.instant import Instant, rfc3339
+from leakguard.core.kill_book import SeenKill
+from leakguard.core.kill_news import Heard
+from leakguard.core.kills import NamedKill
 from leakguard.core.observe import observe
 from leakguard.core.pace import pace
 from leakguard.core.policy import Proposal, ServiceRules
@@ -60,6 +65,14 @@ class Inputs:
     """Services that are no longer guarded: their state is forgotten."""
     cannot_act: Mapping[str, str] = field(default_factory=dict)
     """Services that were looked at whose driver would refuse now → why, and the fix."""
+    kills: tuple[NamedKill, ...] = ()
+    """Processes that a log newly names as killed for memory."""
+    kill_names: str = ""
+    """Why no log can be read, so that kills have no names; empty when one can."""
+    foretold: tuple[Foretold, ...] = ()
+    """Whom the kernel would kill in the domains that were looked at."""
+    ending: bool = False
+    """The guard ends with this tick: what waits for evidence is told as it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +113,8 @@ class Step:
     replies: tuple[Reply, ...] = ()
     pace: Mapping[str, float] = field(default_factory=dict)
     """Seconds until the next sample of each service that was read."""
+    kills: tuple[SeenKill, ...] = ()
+    """Kills told in this tick, with whom they concern and whose limit it was."""
 
 
 def step(state: State, inputs: Inputs, rules: Rules) -> Step:
@@ -112,9 +127,13 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     for outcome in inputs.outcomes:
         flight.take_outcome(tick, outcome)
     proposals = _requests(tick, inputs.requests, rules)
-    domains, around = watch.surroundings(state, inputs.snapshot, rules.detectors.get(""))
-    host_kills = watch.kills(tick, state, inputs.snapshot)
-    for reading in inputs.snapshot.readings:
+    snapshot = inputs.snapshot
+    known = replace(state, domains=watch.hear_foretold(state.domains, inputs.foretold))
+    domains, around = watch.surroundings(known, snapshot, rules.detectors.get(""))
+    book, told = kill_news.hear(tick, state.kills, _heard(inputs), domains)
+    accuracy.score(tick, told, known.domains)
+    for reading in snapshot.readings:
+        deaths.notice(tick, reading, still_running=reading.service in snapshot.still_running)
         _read(tick, reading, proposals, around, rules)
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
     for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
@@ -124,21 +143,38 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         service_rules = rules.of(name)
         if service_rules is not None:
             judge.judge(tick, name, proposed, service_rules)
-    _close_breakers(tick, inputs.snapshot.readings, rules)
+    _close_breakers(tick, snapshot.readings, rules)
+    deaths.conclude(tick, book, no_names=inputs.kill_names, ending=inputs.ending)
     tick.remind()
-    _set_pace(tick, inputs.snapshot.readings, rules)
+    _set_pace(tick, snapshot.readings, rules)
     after = State(
         instance=state.instance,
         serial=tick.serial,
         services=tick.services,
-        domains=domains,
-        host_oom_kills=host_kills,
+        domains=accuracy.expect(domains, _forecasts(tick, snapshot), inputs.now),
+        kills=book,
         own=tick.own,
     )
-    return _conclude(tick, inputs, after)
+    return _conclude(tick, inputs, after, told)
 
 
-def _conclude(tick: Tick, inputs: Inputs, after: State) -> Step:
+def _forecasts(tick: Tick, snapshot: Snapshot) -> tuple[Forecast, ...]:
+    """Give the forecasts that were made in this tick."""
+    known = (tick.services.get(reading.service) for reading in snapshot.readings)
+    found = (service.assessment for service in known if service is not None)
+    return tuple(one for assessed in found if assessed is not None for one in assessed.forecasts)
+
+
+def _heard(inputs: Inputs) -> Heard:
+    return Heard(
+        snapshot=inputs.snapshot,
+        kills=inputs.kills,
+        no_names=inputs.kill_names,
+        ending=inputs.ending,
+    )
+
+
+def _conclude(tick: Tick, inputs: Inputs, after: State, told: tuple[SeenKill, ...]) -> Step:
     """Give what the workbench holds at the end of a tick."""
     records = [tick.services[n].record for n in sorted(tick.changed) if n in tick.services]
     if "" in tick.changed:
@@ -155,6 +191,7 @@ def _conclude(tick: Tick, inputs: Inputs, after: State) -> Step:
         alerts=tuple(tick.alerts),
         replies=tuple(tick.replies),
         pace=tick.pace,
+        kills=told,
     )
 
 

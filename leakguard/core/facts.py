@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from leakguard.core.assessment import Assessment
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast, nearest
+from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import DomainSample, HostSample, Sample
@@ -30,6 +31,8 @@ class Surroundings:
     host: HostSample | None = None
     domains: Mapping[str, DomainSample] = field(default_factory=dict)
     trends: Mapping[str, Trend] = field(default_factory=dict)
+    foretold: Mapping[str, Foretold] = field(default_factory=dict)
+    """Whom the kernel would kill, by the key of the domain; only what is not out of date."""
 
 
 def assess(
@@ -42,13 +45,15 @@ def assess(
     effective = effective_limit(sample, around, rules)
     forecasts = []
     for room in rooms(sample, around, rules):
-        shared = around.trends.get(_key_of(room, sample, around))
+        shared = around.trends.get(room.domain)
         forecasts.append(_foresee(room, trend, shared))
+    named = {f.room.domain for f in forecasts if f.median_s is not None} & around.foretold.keys()
     return Assessment(
         at=now,
         trend=trend,
         forecasts=tuple(forecasts),
         nearest=nearest(forecasts),
+        foretold={key: around.foretold[key] for key in sorted(named)},
         effective_limit_bytes=effective,
     )
 
@@ -67,8 +72,9 @@ def rooms(sample: Sample, around: Surroundings, rules: ServiceRules) -> tuple[Ro
             path=domain.path,
             limit_bytes=domain.limit_bytes,
             headroom_bytes=domain.headroom_bytes,
+            domain=key,
         )
-        for domain in (around.domains[key] for key in sample.domains if key in around.domains)
+        for key, domain in ((k, around.domains[k]) for k in sample.domains if k in around.domains)
     ]
     configured = _configured_limit(sample, around, rules)
     if configured is not None:
@@ -93,6 +99,7 @@ def rooms(sample: Sample, around: Surroundings, rules: ServiceRules) -> tuple[Ro
                 kind=LimitKind.HOST,
                 limit_bytes=around.host.total_bytes,
                 headroom_bytes=around.host.headroom_bytes,
+                domain=HOST,
             )
         )
     return tuple(found)
@@ -106,6 +113,21 @@ def caused_by(service: Trend, forecasted: Forecast) -> bool:
     if forecasted.room.kind in (LimitKind.CONFIGURED, LimitKind.RLIMIT):
         return True
     return own >= OWN_SHARE * (forecasted.slope_bytes_per_s or 0.0)
+
+
+def victim_of(found: Assessment, foreseen: Forecast) -> Foretold | None:
+    """Give whom the kernel would kill at the end of a forecast, None where that is not known."""
+    return found.foretold.get(foreseen.room.domain)
+
+
+def victim_words(name: str, told: Foretold | None) -> str:
+    """Say whom the kernel would kill: `the kernel would kill postgres (pid 77), not worker`."""
+    if told is None or told.victim is None:
+        return ""
+    sure = "the kernel would kill" if told.certain else "the kernel would probably kill"
+    if told.victim.service == name:
+        return f"{sure} {name} itself"
+    return f"{sure} {told.victim}, not {name}"
 
 
 def threshold_bytes(service: ServiceState, rules: ServiceRules) -> int | None:
@@ -122,6 +144,8 @@ def evidence(service: ServiceState) -> dict[str, str | int | float | None]:
     sample, facts = service.sample, service.assessment
     near = facts.nearest if facts is not None else None
     times = near.quantiles() if near is not None else None
+    told = victim_of(facts, near) if facts is not None and near is not None else None
+    victim = told.victim if told is not None else None
     return {
         "value_bytes": sample.value_bytes if sample else None,
         "measure": sample.measure.value if sample else None,
@@ -134,6 +158,9 @@ def evidence(service: ServiceState) -> dict[str, str | int | float | None]:
         "time_to_limit_p05_s": times.p05_s if times else None,
         "time_to_limit_p50_s": times.p50_s if times else None,
         "time_to_limit_p95_s": times.p95_s if times else None,
+        "victim": str(victim) if victim else None,
+        "victim_pid": victim.pid if victim else None,
+        "victim_certain": told.certain if told is not None and victim else None,
     }
 
 
@@ -149,16 +176,6 @@ def _real_limit(sample: Sample, around: Surroundings) -> int | None:
 def _configured_limit(sample: Sample, around: Surroundings, rules: ServiceRules) -> int | None:
     """Give the limit that the configuration adds; a share is one of the nearest real limit."""
     return rules.limit.resolve(_real_limit(sample, around)) if rules.limit is not None else None
-
-
-def _key_of(room: Room, sample: Sample, around: Surroundings) -> str:
-    if room.kind is LimitKind.HOST:
-        return HOST
-    if room.kind is LimitKind.CGROUP:
-        for key in sample.domains:
-            if key in around.domains and around.domains[key].path == room.path:
-                return key
-    return ""
 
 
 def _foresee(room: Room, own: Trend, shared: Trend | None) -> Forecast:

@@ -37,6 +37,9 @@ class Room:
     limit_bytes: int
     headroom_bytes: int
     path: str = ""
+    domain: str = ""
+    """Key of the memory domain, as in `Snapshot.domains`, or `host`; empty for a limit that no
+    domain has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

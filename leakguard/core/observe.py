@@ -67,6 +67,7 @@ def _observe_sample(
         replace(
             service,
             sample=sample,
+            last=sample,
             fastest_bytes_per_s=fastest,
             unreadable_count=0,
             absent_since=None,
@@ -186,15 +187,21 @@ def _observe_absence(tick: Tick, absent: Absent, rules: ServiceRules) -> Service
     if record.missing or awaited:
         return service
     tick.amend(absent.service, missing=True, exit_code=absent.exit_code)
+    explained = absent.exit_code == 0 or _will_be_told(service)
     tick.event(
         EventKind.SERVICE_MISSING,
         absent.service,
-        Severity.INFO if absent.exit_code == 0 else Severity.WARNING,
+        Severity.INFO if explained else Severity.WARNING,
         absent.reason,
         exit_code=absent.exit_code,
         ambiguous=absent.ambiguous or None,
     )
     return tick.service(absent.service)
+
+
+def _will_be_told(service: ServiceState) -> bool:
+    """Tell whether a `ServiceDied` is to come, which is what people are woken by."""
+    return any(death.incarnation == service.record.incarnation for death in service.record.dying)
 
 
 def _observe_failure(tick: Tick, failed: Unreadable) -> ServiceState:

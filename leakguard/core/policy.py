@@ -50,15 +50,28 @@ class ThresholdRule:
     for_s: float = 0.0
 
 
+class Act(StrEnum):
+    """Whether it matters for a forecast restart whom the kernel would kill."""
+
+    ALWAYS = "always"
+    """Restart who fills the domain, whoever would die."""
+    WHEN_VICTIM = "when_victim"
+    """Only when the kernel would kill the service itself, as far as that is known."""
+    WHEN_LEAKER = "when_leaker"
+    """Only when nobody else in the domain grows faster."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastRule:
     """Restart when P(limit reached within the lead) > `risk`.
 
-    `lead_s` None: twice the measured stop and start time, at most ten minutes.
+    `lead_s` None: twice the measured stop and start time, at most ten minutes. `act` is about
+    memory domains; a limit that only the configuration knows kills nobody.
     """
 
     risk: float = 0.05
     lead_s: float | None = None
+    act: Act = Act.ALWAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

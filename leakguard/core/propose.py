@@ -1,10 +1,10 @@
 """The triggers: each looks at the facts and may say 'I would restart, because …'."""
 
-from leakguard.core.facts import caused_by, threshold_bytes
+from leakguard.core.facts import caused_by, threshold_bytes, victim_of, victim_words
 from leakguard.core.forecast import Forecast, LimitKind
 from leakguard.core.inbox import RestartRequest, ScheduleDue
 from leakguard.core.instant import Instant, rfc3339
-from leakguard.core.policy import CatchUp, Proposal, Respawn, ServiceRules, Trigger
+from leakguard.core.policy import Act, CatchUp, Proposal, Respawn, ServiceRules, Trigger
 from leakguard.core.sample import Absent
 from leakguard.core.state import ServiceState
 from leakguard.core.trend import Verdict
@@ -94,13 +94,15 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
             continue
         if (foreseen.median_s or 0.0) > TAIL_LEADS * lead:
             continue
+        if not _acts(rule.act, service, foreseen):
+            continue
         edge = foreseen.early_edge_s() or 0.0
         near = edge <= max(grace_left, LEAD_FLOOR_S)
         if not sure and not near:
             continue
         return Proposal(
             trigger=Trigger.EXHAUSTION if near else Trigger.FORECAST,
-            reason=_forecast_reason(foreseen, risk, lead),
+            reason=_forecast_reason(service, foreseen, risk, lead),
         )
     return None
 
@@ -188,13 +190,31 @@ def _below(service: ServiceState, rules: ServiceRules, cron: str) -> str:
     return f"{value} ({service.sample.measure}) is below {format_bytes(floor)}"
 
 
-def _forecast_reason(foreseen: Forecast, risk: float, lead: float) -> str:
+def _acts(act: Act, service: ServiceState, foreseen: Forecast) -> bool:
+    """Whether the rule is about this service; where whom is not known, it does not act."""
+    if act is Act.ALWAYS or not foreseen.room.domain or service.assessment is None:
+        return True
+    told, name = victim_of(service.assessment, foreseen), service.record.name
+    if told is None:
+        return False
+    if act is Act.WHEN_VICTIM:
+        return told.may_be(name)
+    return told.leaker is not None and told.leaker.service == name
+
+
+def _forecast_reason(service: ServiceState, foreseen: Forecast, risk: float, lead: float) -> str:
     room, slope = foreseen.room, foreseen.slope_bytes_per_s or 0.0
     name = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"{room.kind} limit"
     return (
         f"{name} ({format_bytes(room.limit_bytes)}) {_when(foreseen)} at {format_rate(slope)}; "
-        f"P(within {format_duration(lead)}) = {100 * risk:.0f}%"
+        f"P(within {format_duration(lead)}) = {100 * risk:.0f}%{_who(service, foreseen)}"
     )
+
+
+def _who(service: ServiceState, foreseen: Forecast) -> str:
+    told = victim_of(service.assessment, foreseen) if service.assessment is not None else None
+    words = victim_words(service.record.name, told)
+    return f"; {words}" if words else ""
 
 
 def _when(foreseen: Forecast) -> str:

@@ -89,6 +89,10 @@ class Sample:
     address_space_bytes: int | None = None
     address_limit_bytes: int | None = None
     """RLIMIT_AS of the root process, None when unlimited or not known."""
+    cgroup: str = ""
+    """Key of the memory cgroup that the root process is charged to, limited or not."""
+    alone: bool = False
+    """That cgroup holds the whole service and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,3 +180,7 @@ class Snapshot:
     readings: tuple[Reading, ...] = ()
     domains: Mapping[str, DomainSample] = field(default_factory=dict)
     host: HostSample | None = None
+    kill_counts: Mapping[str, int] = field(default_factory=dict)
+    """OOM kills counted in cgroups of services and above, by key; read when the host's rose."""
+    still_running: tuple[str, ...] = ()
+    """Services whose last root process runs on, although its target names another or none."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from leakguard.core.assessment import Assessment
+from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
+from leakguard.core.kill_book import KillBook
 from leakguard.core.policy import Trigger
 from leakguard.core.sample import Incarnation, Sample
 from leakguard.core.series import Series
@@ -102,6 +104,17 @@ class Settling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A run of a service that ended and that no restart of ours ended; why is being found out."""
+
+    incarnation: Incarnation
+    noticed: Instant
+    last: Sample | None = None
+    """The last sample of that run; None when it ended while nobody watched."""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
     """What must survive the daemon: written to the store in the tick that changed it."""
 
@@ -129,6 +142,15 @@ class ServiceRecord:
     veto_counts: Mapping[str, int] = field(default_factory=dict)
     """Guard → number of proposals it newly held back."""
     oom_kills: int = 0
+    """Kernel kills in the memory domains that hold the service, whoever died."""
+    oom_causes: Mapping[str, int] = field(default_factory=dict)
+    """The same kills by whose memory had run out: `KillCause` → number."""
+    deaths: Mapping[str, int] = field(default_factory=dict)
+    """`DeathCause` → number of runs that ended so."""
+    predictions: Mapping[str, int] = field(default_factory=dict)
+    """How kills compared with what was foretold: `Hit` → number; in the daemon's own record."""
+    dying: tuple[Death, ...] = ()
+    """Deaths whose cause is not told yet, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +175,24 @@ class ServiceState:
     unreadable_count: int = 0
     sample_errors: int = 0
     leak_streak: int = 0
+    foreseen_since: Instant | None = None
+    """When an exhaustion was first foreseen that people are not told of yet."""
     last_seen: Mapping[str, float] = field(default_factory=dict)
     """When a problem that people were told of last showed, in seconds since boot."""
     absent_since: Instant | None = None
+    last: Sample | None = None
+    """The last sample, kept while the service is gone: where it was when it died."""
+    let_go: bool = False
+    """The target finds nothing, but what ran last runs on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """When a domain is going to end: its 5 % and 95 % quantiles, in seconds since boot."""
+
+    early_boot_s: float
+    late_boot_s: float | None
+    """None: beyond the horizon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +202,15 @@ class DomainState:
     series: Series
     fitted_boot_s: float | None = None
     trend: Trend = UNKNOWN
-    oom_kills: int | None = None
+    path: str = ""
+    limit_bytes: int = 0
+    limit_hits: int | None = None
+    short_boot_s: float | None = None
+    """When it was last seen at its limit, in seconds since boot."""
+    foretold: Foretold | None = None
+    """Whom the kernel would kill, as of the last look."""
+    expected: Expected | None = None
+    """When it is going to end, as of the last tick; None when nothing is foreseen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +221,6 @@ class State:
     serial: int = 0
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     domains: Mapping[str, DomainState] = field(default_factory=dict)
-    host_oom_kills: int | None = None
+    kills: KillBook = field(default_factory=KillBook)
     own: ServiceRecord = field(default_factory=lambda: ServiceRecord(name=""))
     """The daemon's own record: problems that belong to no service."""

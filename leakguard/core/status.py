@@ -5,13 +5,38 @@ from dataclasses import dataclass, field, replace
 
 from leakguard.core.assessment import Assessment
 from leakguard.core.engine import Rules
-from leakguard.core.facts import threshold_bytes
+from leakguard.core.facts import threshold_bytes, victim_of
 from leakguard.core.forecast import Forecast, TimeToLimit
+from leakguard.core.foretold import Foretold, Suspect
 from leakguard.core.guards import grace_left_s, restarts_left
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Sample
 from leakguard.core.state import Phase, ServiceRecord, ServiceState, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspectStatus:
+    """One process that the kernel may kill; `service` is the guarded one that it belongs to."""
+
+    pid: int
+    name: str
+    service: str = ""
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VictimStatus:
+    """Whom the kernel would kill when a memory domain runs out, as of the last look."""
+
+    looked_at: str
+    outcome: str
+    """`kill`, `group`, `allocator`, `panic` or `nobody`."""
+    victim: SuspectStatus | None = None
+    runner_up: SuspectStatus | None = None
+    leaker: SuspectStatus | None = None
+    certain: bool = False
+    why_uncertain: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +48,8 @@ class LimitStatus:
     limit_bytes: int
     headroom_bytes: int
     time_to_limit: TimeToLimit | None = None
+    oom: VictimStatus | None = None
+    """None until somebody had to look: the end of this domain is far, or it kills nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +104,10 @@ class ServiceStatus:
     veto_counts: Mapping[str, int] = field(default_factory=dict)
     sample_errors: int = 0
     oom_kills: int = 0
+    oom_causes: Mapping[str, int] = field(default_factory=dict)
+    """Of these, by whose memory had run out."""
+    deaths: Mapping[str, int] = field(default_factory=dict)
+    """Cause → number of its runs that died so."""
     next_sample_s: float | None = None
 
 
@@ -108,6 +139,8 @@ class Status:
     host_available_bytes: int | None = None
     host_swap_free_bytes: int | None = None
     psi_some_avg10: float | None = None
+    predictions: Mapping[str, int] = field(default_factory=dict)
+    """How the kernel's kills compared with what was foretold: result → number."""
     deliveries: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Channel → result (`ok`, `failed`, `gave_up`, `pending`) → number."""
 
@@ -168,6 +201,8 @@ def _project_one(
         veto_counts=record.veto_counts,
         sample_errors=service.sample_errors,
         oom_kills=record.oom_kills,
+        oom_causes=record.oom_causes,
+        deaths=record.deaths,
         next_sample_s=extra.next_sample_s,
     )
     if sample is not None:
@@ -192,25 +227,47 @@ def _with_sample(base: ServiceStatus, sample: Sample, now: Instant) -> ServiceSt
 
 
 def _with_facts(base: ServiceStatus, facts: Assessment) -> ServiceStatus:
-    limits = tuple(_limit(f) for f in facts.forecasts)
+    limits = tuple(_limit(f, facts) for f in facts.forecasts)
     return replace(
         base,
         verdict=facts.trend.verdict.value,
         verdict_reason=facts.trend.reason,
         slope_bytes_per_s=facts.trend.slope_bytes_per_s,
         effective_limit_bytes=facts.effective_limit_bytes,
-        nearest=_limit(facts.nearest) if facts.nearest is not None else None,
+        nearest=_limit(facts.nearest, facts) if facts.nearest is not None else None,
         limits=limits,
     )
 
 
-def _limit(forecast: Forecast) -> LimitStatus:
+def _limit(forecast: Forecast, facts: Assessment) -> LimitStatus:
+    told = victim_of(facts, forecast)
     return LimitStatus(
+        oom=_oom(told) if told is not None else None,
         kind=forecast.room.kind.value,
         path=forecast.room.path,
         limit_bytes=forecast.room.limit_bytes,
         headroom_bytes=forecast.room.headroom_bytes,
         time_to_limit=forecast.quantiles(),
+    )
+
+
+def _oom(told: Foretold) -> VictimStatus:
+    return VictimStatus(
+        looked_at=told.at.rfc3339(),
+        outcome=told.outcome,
+        victim=_suspect(told.victim),
+        runner_up=_suspect(told.runner_up),
+        leaker=_suspect(told.leaker),
+        certain=told.certain,
+        why_uncertain=told.why_uncertain,
+    )
+
+
+def _suspect(one: Suspect | None) -> SuspectStatus | None:
+    if one is None:
+        return None
+    return SuspectStatus(
+        pid=one.pid, name=one.name, service=one.service, oom_score_adj=one.oom_score_adj
     )
 
 

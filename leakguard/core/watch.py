@@ -1,5 +1,6 @@
 """Facts of one tick: domains with their own series and trends, and each service's assessment."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from leakguard.core import facts
@@ -7,6 +8,7 @@ from leakguard.core.assessment import Assessment
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence, threshold_bytes
 from leakguard.core.forecast import Forecast, LimitKind
+from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import DomainSample, Sample, Snapshot
@@ -29,6 +31,12 @@ FORGET_S = 3600.0
 CALM_S = 900.0
 """A leak or an exhaustion is over when it was not seen for this long."""
 
+SHORT_SHARE = 0.05
+"""A domain with less room than this share of it may be the one that a kill was about."""
+
+LOOK_S = 3.0
+"""People are told of an exhaustion this much later at most, so that the victim can be named."""
+
 LEAK_TWICE = 2
 """Fits in a row that must say `leaking` before people are told."""
 
@@ -38,21 +46,39 @@ def surroundings(
 ) -> tuple[dict[str, DomainState], facts.Surroundings]:
     """Take the domains' samples into their series; give the new states and what services need."""
     domains = {k: d for k, d in state.domains.items() if not _is_forgotten(d, snapshot.at)}
-    for key in _emptied(state, snapshot):
-        domains.pop(key, None)
+    for key in _emptied(state, snapshot) & domains.keys():
+        anew = replace(domains[key], series=Series(), fitted_boot_s=None, trend=UNKNOWN)
+        domains[key] = anew
     for key, sample in snapshot.domains.items():
-        used = sample.used_bytes
-        domains[key] = _grow(domains.get(key), snapshot.at, used, sample.oom_kills, detector)
+        grown = _grow(domains.get(key), snapshot.at, sample.used_bytes, detector)
+        domains[key] = _fill(grown, sample, snapshot.at)
     if snapshot.host is not None:
-        used = snapshot.host.total_bytes - snapshot.host.available_bytes
-        host = domains.get(facts.HOST)
-        domains[facts.HOST] = _grow(host, snapshot.at, used, None, detector)
+        host, whole = snapshot.host, snapshot.host.total_bytes + snapshot.host.swap_total_bytes
+        used = host.total_bytes - host.available_bytes
+        grown = _grow(domains.get(facts.HOST), snapshot.at, used, detector)
+        domains[facts.HOST] = _note_room(grown, host.headroom_bytes, whole, snapshot.at)
     around = facts.Surroundings(
         host=snapshot.host,
         domains=snapshot.domains,
         trends={key: d.trend for key, d in domains.items()},
+        foretold={
+            key: d.foretold
+            for key, d in domains.items()
+            if d.foretold is not None and d.foretold.is_fresh(snapshot.at)
+        },
     )
     return domains, around
+
+
+def hear_foretold(
+    domains: Mapping[str, DomainState], news: Iterable[Foretold]
+) -> dict[str, DomainState]:
+    """Take the newest looks at whom the kernel would kill."""
+    heard = dict(domains)
+    for foretold in news:
+        if foretold.domain in heard:
+            heard[foretold.domain] = replace(heard[foretold.domain], foretold=foretold)
+    return heard
 
 
 def _is_forgotten(domain: DomainState, at: Instant) -> bool:
@@ -77,7 +103,6 @@ def _grow(
     known: DomainState | None,
     at: Instant,
     used: int,
-    oom_kills: int | None,
     detector: Detector | None,
 ) -> DomainState:
     known = known or DomainState(series=Series())
@@ -85,41 +110,27 @@ def _grow(
         known = replace(known, series=Series(), fitted_boot_s=None)
     known.series.append(at.boot_s, used)
     if detector is None or not _fit_is_due(known.fitted_boot_s, at):
-        return replace(known, oom_kills=oom_kills)
-    trend = detector.fit(known.series, at)
-    return replace(known, oom_kills=oom_kills, trend=trend, fitted_boot_s=at.boot_s)
+        return known
+    return replace(known, trend=detector.fit(known.series, at), fitted_boot_s=at.boot_s)
+
+
+def _fill(known: DomainState, sample: DomainSample, at: Instant) -> DomainState:
+    """Note what a cgroup is, and whether it is at its limit."""
+    before, hits = known.limit_hits, sample.limit_hits
+    if before is not None and hits is not None and hits > before:
+        known = replace(known, short_boot_s=at.boot_s)
+    known = replace(known, path=sample.path, limit_bytes=sample.limit_bytes, limit_hits=hits)
+    return _note_room(known, sample.headroom_bytes, sample.limit_bytes, at)
+
+
+def _note_room(known: DomainState, room_bytes: int, whole_bytes: int, at: Instant) -> DomainState:
+    if room_bytes > SHORT_SHARE * whole_bytes:
+        return known
+    return replace(known, short_boot_s=at.boot_s)
 
 
 def _fit_is_due(fitted_boot_s: float | None, at: Instant) -> bool:
     return fitted_boot_s is None or at.boot_s - fitted_boot_s >= REFIT_S
-
-
-def kills(tick: Tick, state: State, snapshot: Snapshot) -> int | None:
-    """Report kernel kills that the counters show; gives the host's counter to remember."""
-    for key, sample in snapshot.domains.items():
-        before = state.domains[key].oom_kills if key in state.domains else None
-        if before is None or sample.oom_kills is None or sample.oom_kills <= before:
-            continue
-        _report_kill(tick, key, sample, sample.oom_kills - before)
-    if snapshot.host is None or snapshot.host.oom_kills is None:
-        return state.host_oom_kills
-    return snapshot.host.oom_kills
-
-
-def _report_kill(tick: Tick, key: str, sample: DomainSample, count: int) -> None:
-    inside = [n for n, s in tick.services.items() if s.sample and key in s.sample.domains]
-    for name in inside:
-        tick.amend(name, oom_kills=tick.service(name).record.oom_kills + count)
-    tick.event(
-        EventKind.OOM_KILL_OBSERVED,
-        inside[0] if len(inside) == 1 else "",
-        Severity.CRITICAL,
-        f"the kernel killed {count} process{'es' if count > 1 else ''} in cgroup {sample.path}, "
-        f"limit {format_bytes(sample.limit_bytes)}",
-        cgroup=sample.path,
-        kills=count,
-        limit_bytes=sample.limit_bytes,
-    )
 
 
 def assess(
@@ -217,9 +228,12 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
     )
     if foreseen and sure:
         service = _see(tick, service, "exhaustion")
-    if near is not None and foreseen and sure and not told:
+    since = (service.foreseen_since or tick.now) if foreseen and sure and not told else None
+    service = tick.put(replace(service, foreseen_since=since))
+    if near is not None and since is not None and not _is_looked_for(found, near, since, tick.now):
         tick.event(
-            EventKind.EXHAUSTION_PREDICTED, name, Severity.WARNING, _exhaustion_text(name, near),
+            EventKind.EXHAUSTION_PREDICTED, name, Severity.WARNING,
+            _exhaustion_text(name, found, near),
             **evidence(service),
         )  # fmt: skip
     elif told and not foreseen and _calm(tick, service, "exhaustion"):
@@ -228,6 +242,13 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
             f"{name} is not running out of memory any more: {found.trend.reason}",
         )  # fmt: skip
     return tick.service(name)
+
+
+def _is_looked_for(found: Assessment, near: Forecast, since: Instant, now: Instant) -> bool:
+    """Whether it pays to wait a moment: whom the kernel would kill is just being found out."""
+    if not near.room.domain or facts.victim_of(found, near) is not None:
+        return False
+    return now.since(since) < LOOK_S < (near.early_edge_s() or 0.0)
 
 
 def _calm(tick: Tick, service: ServiceState, topic: str) -> bool:
@@ -247,12 +268,16 @@ def _see(tick: Tick, service: ServiceState, topic: str) -> ServiceState:
     return tick.put(replace(service, last_seen=seen))
 
 
-def _exhaustion_text(name: str, near: Forecast) -> str:
+def _exhaustion_text(name: str, found: Assessment, near: Forecast) -> str:
     times = near.quantiles()
     room = near.room
     where = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"the {room.kind} limit"
     span = ""
-    if times is not None and times.p05_s is not None:
+    if room.headroom_bytes <= 0:
+        span = " now"
+    elif times is not None and times.p05_s is not None:
         late = format_duration(times.p95_s) if times.p95_s is not None else "later"
         span = f" in {format_duration(times.p05_s)} to {late}"
-    return f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
+    who = facts.victim_words(name, facts.victim_of(found, near))
+    text = f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
+    return f"{text}; {who}" if who else text

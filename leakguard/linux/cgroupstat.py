@@ -94,6 +94,11 @@ def read_domain_v2(
     )
 
 
+def read_kills(files: KeptFiles, cgroup: CgroupDir) -> int | None:
+    """Count OOM kills in a v2 group and below it, None where the kernel does not count."""
+    return _pairs(_read(files, cgroup, "memory.events")).get(b"oom_kill")
+
+
 def read_parts(files: KeptFiles, cgroup: CgroupDir) -> UsageParts:
     """Split what the cgroup charges."""
     stat = _stat(files, cgroup)

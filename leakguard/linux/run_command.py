@@ -32,19 +32,25 @@ class Ended:
 
 
 def run_command(
-    children: Children, spec: ChildSpec, *, timeout_s: float, clock: Clock, cancelled: Event
+    children: Children,
+    spec: ChildSpec,
+    *,
+    timeout_s: float,
+    clock: Clock,
+    cancelled: Event,
+    keep_bytes: int = TAIL_BYTES,
 ) -> Ended:
     """Run a command; after `timeout_s` its process group is killed, on `cancelled` it is left.
 
     The end of the process counts, not of its output: a service that it started in the background
-    keeps that open.
+    keeps that open. The last `keep_bytes` of it are given.
 
     Raises:
         DriverError: it cannot be started.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
-    output = _Tail(read_end)
+    output = _Tail(read_end, keep_bytes)
     try:
         try:
             with children.helper(spec, write_end) as popen:
@@ -83,8 +89,9 @@ class _Deadline:
 class _Tail:
     """The last bytes that came through a pipe."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, keep_bytes: int) -> None:
         self.fd = fd
+        self._most = keep_bytes
         self._kept = b""
 
     def drain(self) -> bool:
@@ -96,7 +103,7 @@ class _Tail:
                 return True
             if not data:
                 return False
-            self._kept = (self._kept + data)[-TAIL_BYTES:]
+            self._kept = (self._kept + data)[-self._most :]
 
     def text(self) -> str:
         """Give what was kept, readable."""

@@ -9,6 +9,7 @@ from leakguard.core.events import Event, EventKind
 from leakguard.core.forecast import LimitKind, Room
 from leakguard.core.inbox import Outcome, OutcomeKind, Request
 from leakguard.core.instant import Instant
+from leakguard.core.kills import NamedKill
 from leakguard.core.policy import (
     ForecastRule,
     GuardRules,
@@ -147,6 +148,17 @@ class ScriptedDetector:
         return self.trend
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a tick brings of kills; `counts` by the key of the cgroup."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    kills: tuple[NamedKill, ...] = ()
+    no_names: str = ""
+    still_running: tuple[str, ...] = ()
+    ending: bool = False
+
+
 @dataclass(slots=True, kw_only=True)
 class Bench:
     """One guarded service, stepped by hand. Every alert of any severity goes to one channel."""
@@ -184,6 +196,36 @@ class Bench:
             dropped=dropped,
             cannot_act={NAME: cannot_act} if cannot_act else {},
         )
+        return self.deal(inputs)
+
+    def hear(
+        self,
+        heard: Heard,
+        *readings: Reading,
+        domains: Mapping[str, DomainSample] | None = None,
+        host: HostSample | None = None,
+    ) -> Step:
+        """Deal with one tick that brings news of kills."""
+        now = self.clock.now()
+        snapshot = Snapshot(
+            at=now,
+            readings=readings,
+            domains=domains or {},
+            host=host,
+            kill_counts=heard.counts,
+            still_running=heard.still_running,
+        )
+        inputs = Inputs(
+            now=now,
+            snapshot=snapshot,
+            kills=heard.kills,
+            kill_names=heard.no_names,
+            ending=heard.ending,
+        )
+        return self.deal(inputs)
+
+    def deal(self, inputs: Inputs) -> Step:
+        """Step with these inputs."""
         detectors: dict[str, Detector] = {self.rules.name: self.own}
         if self.shared is not None:
             detectors[""] = self.shared

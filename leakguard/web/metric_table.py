@@ -67,7 +67,17 @@ METRICS: Mapping[str, MetricRow] = {
         "counter", ("service",), "Times the memory of a running service could not be read."
     ),
     "leakguard_oom_kills_total": MetricRow(
-        "counter", ("service", "cause"), "Kernel kills for memory seen in the service's domains."
+        "counter",
+        ("service", "cause"),
+        "Kernel kills for memory in the domains that hold the service, by whose memory ran out.",
+    ),
+    "leakguard_deaths_total": MetricRow(
+        "counter", ("service", "cause"), "Times the service died, and why."
+    ),
+    "leakguard_predictions_total": MetricRow(
+        "counter",
+        ("result",),
+        "Kernel kills by how they compare with the last prediction: its victim, and its time.",
     ),
     "leakguard_deliveries_total": MetricRow(
         "counter",

@@ -9,7 +9,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from leakguard.core.accuracy import Hit
 from leakguard.core.guards import Guard
+from leakguard.core.kills import DeathCause, KillCause
 from leakguard.core.policy import Trigger
 from leakguard.core.status import LimitStatus, ServiceStatus, Status
 from leakguard.core.trend import Verdict
@@ -106,6 +108,9 @@ def _daemon(status: Status) -> Samples:
     yield "leakguard_config_last_reload_successful", status.config_ok, {}
     yield "leakguard_store_ok", status.store == "ok", {}
     yield "leakguard_ready", status.ready, {}
+    for hit in Hit:
+        number = status.predictions.get(hit.value, 0)
+        yield "leakguard_predictions_total", number, {"result": hit.value}
     for channel, results in status.deliveries.items():
         for result in RESULTS:
             labels = {"channel": channel, "result": result}
@@ -187,7 +192,12 @@ def _vetoes(service: ServiceStatus) -> Samples:
 def _errors(service: ServiceStatus) -> Samples:
     own = _own(service)
     yield "leakguard_sample_errors_total", service.sample_errors, own
-    yield "leakguard_oom_kills_total", service.oom_kills, {**own, "cause": "cgroup"}
+    for kill in KillCause:
+        number = service.oom_causes.get(kill.value, 0)
+        yield "leakguard_oom_kills_total", number, {**own, "cause": kill.value}
+    for death in DeathCause:
+        number = service.deaths.get(death.value, 0)
+        yield "leakguard_deaths_total", number, {**own, "cause": death.value}
 
 
 def _own(service: ServiceStatus) -> dict[str, str]:

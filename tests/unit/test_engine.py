@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from leakguard.core.alerts import AlertRules, AlertStatus, Route
+from leakguard.core.deaths import EVIDENCE_S
 from leakguard.core.decision import RestartService
 from leakguard.core.engine import Notice
 from leakguard.core.events import EventKind
@@ -308,12 +309,13 @@ def test_a_dropped_service_is_forgotten() -> None:
     bench = Bench()
     bench.see(100)
     bench.miss()
+    bench.miss(after_s=EVIDENCE_S)
     made = bench.step(dropped=(NAME, "unknown"))
     assert made.state.services == {}
     assert [(a.status, a.title, a.key) for a in made.alerts] == [
         (
             AlertStatus.RESOLVED,
-            "no longer guarded: worker is not running on localhost",
+            "no longer guarded: worker died on localhost",
             "leakguard/localhost/worker/missing",
         )
     ]
@@ -340,6 +342,7 @@ def reminding(remind_s: float | None = 3600.0) -> Bench:
     bench = Bench(alerts=AlertRules(channels=(CHANNEL,), routes=(route,)))
     bench.see(100)
     bench.miss()
+    bench.miss(after_s=EVIDENCE_S)
     return bench
 
 
@@ -350,7 +353,7 @@ def test_a_standing_problem_is_told_again() -> None:
     alert = bench.miss(after_s=3600.0).alerts[0]
     assert told == [0, 1, 0, 1]
     assert (alert.title, alert.key, alert.status) == (
-        "still: worker is not running on localhost",
+        "still: worker died on localhost",
         "leakguard/localhost/worker/missing",
         AlertStatus.FIRING,
     )

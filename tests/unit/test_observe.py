@@ -72,10 +72,14 @@ def test_missing_is_told_once_and_its_end_too() -> None:
     """News, not noise."""
     bench = Bench()
     bench.see(100)
-    for _ in range(3):
+    for _ in range(5):
         bench.miss()
     bench.see(100)
-    assert bench.kinds() == [EventKind.SERVICE_MISSING, EventKind.SERVICE_RETURNED]
+    assert bench.kinds() == [
+        EventKind.SERVICE_MISSING,
+        EventKind.SERVICE_DIED,
+        EventKind.SERVICE_RETURNED,
+    ]
 
 
 def test_missing_carries_how_it_ended_and_whether_it_is_ambiguous() -> None:

@@ -1,16 +1,20 @@
 """Facts of one tick: domains, kernel kills, limits, and what people are told of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from leakguard.core import facts
+from leakguard.core.badness import Outcome
 from leakguard.core.events import EventKind
 from leakguard.core.forecast import LimitKind, forecast
+from leakguard.core.foretold import Foretold, Suspect
 from leakguard.core.policy import Mode
 from leakguard.core.sample import DomainSample, HostSample
 from leakguard.core.state import State
 from leakguard.core.trend import UNKNOWN, Verdict
 from leakguard.core.units import GIB, MIB, Amount
-from leakguard.core.watch import CALM_S, FORGET_S, REFIT_S
+from leakguard.core.watch import CALM_S, FORGET_S, LOOK_S, REFIT_S, hear_foretold
 from leakguard.testing.bench import (
     NAME,
     Bench,
@@ -221,63 +225,6 @@ def test_fits_are_spaced() -> None:
     assert (early.trend.slope_bytes_per_s, late.trend.slope_bytes_per_s) == (1 * MIB, 2 * MIB)
 
 
-# ---- kernel kills
-
-
-def test_a_kernel_kill_is_told_with_its_cgroup() -> None:
-    """Counted for the service that is alone in it."""
-    bench = Bench()
-    in_domain(bench, domain(kills=1))
-    in_domain(bench, domain(kills=2))
-    (event,) = bench.events
-    assert (event.kind, event.service, event.message) == (
-        EventKind.OOM_KILL_OBSERVED,
-        NAME,
-        "the kernel killed 1 process in cgroup /a, limit 512 MiB",
-    )
-    assert bench.service.record.oom_kills == 1
-
-
-def test_kills_before_the_first_look_are_not_news() -> None:
-    """The counter is older than we are."""
-    bench = Bench()
-    in_domain(bench, domain(kills=7))
-    in_domain(bench, domain(kills=7))
-    assert bench.events == []
-
-
-def test_a_counter_that_is_not_known_or_began_anew_is_no_kill() -> None:
-    """A cgroup that was made again counts from zero."""
-    bench = Bench()
-    for kills in (None, 3, None, 2, 1):
-        in_domain(bench, domain(kills=kills))
-    assert bench.events == []
-
-
-def test_several_kills_in_an_empty_cgroup_belong_to_nobody() -> None:
-    """The victim may be gone by now."""
-    bench = Bench()
-    in_domain(bench, domain(kills=0))
-    bench.miss()
-    bench.clock.advance(1)
-    bench.step(domains={"d": domain(kills=3)})
-    event = bench.events[-1]
-    assert (event.service, event.message) == (
-        "",
-        "the kernel killed 3 processes in cgroup /a, limit 512 MiB",
-    )
-
-
-def test_the_hosts_counter_is_remembered() -> None:
-    """Also over ticks in which it could not be read."""
-    bench = Bench()
-    now = bench.clock.now()
-    bench.step(sample_of(now, 1), host=HostSample(total_bytes=1, available_bytes=1, oom_kills=5))
-    bench.see(1)
-    bench.step(host=HostSample(total_bytes=1, available_bytes=1))
-    assert bench.state.host_oom_kills == 5
-
-
 # ---- threshold
 
 
@@ -390,10 +337,28 @@ def leaking_domain(bench: Bench, mib_per_s: float | None, *, usage_mib: float = 
     return [e.kind.value for e in bench.events[before:] if "Exhaustion" in e.kind.value]
 
 
+def test_the_victim_is_named_with_the_exhaustion() -> None:
+    """A look that came meanwhile ends the wait: who dies is told apart from who leaks."""
+    bench = Bench()
+    assert leaking_domain(bench, 0.1) == []
+    said = Foretold(
+        domain="d", at=bench.clock.now(), outcome=Outcome.KILL, certain=True,
+        victim=Suspect(pid=77, name="postgres"),
+    )  # fmt: skip
+    domains = hear_foretold(bench.state.domains, (said,))
+    bench.state = replace(bench.state, domains=domains)
+    assert leaking_domain(bench, 0.1) == ["ExhaustionPredicted"]
+    told = next(e for e in bench.events if e.kind is EventKind.EXHAUSTION_PREDICTED)
+    assert told.message.endswith("; the kernel would kill postgres (pid 77), not worker")
+    assert (told.details["victim"], told.details["victim_pid"]) == ("postgres (pid 77)", 77)
+
+
 def test_an_exhaustion_within_a_day_is_told_and_averted() -> None:
     """With its span; what lies further away is not told."""
     bench = Bench()
     assert leaking_domain(bench, 412 / 90_000) == []
+    assert leaking_domain(bench, 412 / 80_000) == []
+    bench.clock.advance(LOOK_S)
     assert leaking_domain(bench, 412 / 80_000) == ["ExhaustionPredicted"]
     assert leaking_domain(bench, 412 / 80_000) == []
     assert leaking_domain(bench, None) == []
@@ -404,6 +369,8 @@ def test_an_exhaustion_within_a_day_is_told_and_averted() -> None:
 def test_the_exhaustion_is_named() -> None:
     """Where, how big and when."""
     bench = Bench()
+    leaking_domain(bench, 0.1)
+    bench.clock.advance(LOOK_S)
     leaking_domain(bench, 0.1)
     event = next(e for e in bench.events if e.kind is EventKind.EXHAUSTION_PREDICTED)
     assert event.message.startswith("worker fills cgroup /a (512 MiB) in 4")
@@ -416,7 +383,7 @@ def test_a_full_limit_is_named_without_a_future() -> None:
     bench.own.trend = trend_of(mib_per_s=1.0)
     bench.see(100)
     event = next(e for e in bench.events if e.kind is EventKind.EXHAUSTION_PREDICTED)
-    assert event.message == "worker fills the configured limit (100 MiB) in 0ms to 0ms"
+    assert event.message == "worker fills the configured limit (100 MiB) now"
 
 
 def test_an_exhaustion_that_others_cause_is_not_told_of_this_service() -> None:
@@ -429,6 +396,8 @@ def test_an_uncertain_exhaustion_has_no_late_edge() -> None:
     """Beyond the horizon there is only `later`."""
     bench = Bench()
     bench.own.trend = trend_of(mib_per_s=0.005, error=0.02)
+    in_domain(bench, domain(usage_mib=112), mib=112)
+    bench.clock.advance(LOOK_S)
     in_domain(bench, domain(usage_mib=112), mib=112)
     event = next(e for e in bench.events if e.kind is EventKind.EXHAUSTION_PREDICTED)
     assert event.message.endswith(" to later")

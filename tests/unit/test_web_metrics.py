@@ -59,7 +59,10 @@ def values(status: Status, name: str, **labels: str) -> list[float]:
         ("leakguard_vetoes_total", {**OWN, "guard": "grace"}, 4),
         ("leakguard_vetoes_total", {**OWN, "guard": "breaker"}, 0),
         ("leakguard_sample_errors_total", OWN, 1),
-        ("leakguard_oom_kills_total", {**OWN, "cause": "cgroup"}, 2),
+        ("leakguard_oom_kills_total", {**OWN, "cause": "own_limit"}, 2),
+        ("leakguard_oom_kills_total", {**OWN, "cause": "host"}, 0),
+        ("leakguard_deaths_total", {**OWN, "cause": "crash"}, 1),
+        ("leakguard_deaths_total", {**OWN, "cause": "unknown"}, 0),
         ("leakguard_deliveries_total", {"channel": "ops", "result": "ok"}, 5),
         ("leakguard_deliveries_total", {"channel": "ops", "result": "gave_up"}, 0),
         ("leakguard_deliveries_pending", {"channel": "ops"}, 2),
@@ -81,6 +84,7 @@ def test_what_is_not_known_is_absent() -> None:
         "leakguard_vetoes_total",
         "leakguard_sample_errors_total",
         "leakguard_oom_kills_total",
+        "leakguard_deaths_total",
     }
 
 

@@ -1,0 +1,335 @@
+"""Every OOM kill counted once: counters of nested cgroups, and the names that a log gives them.
+
+Kills are counted at several places: by the host, by the victim's cgroup and (v2) by each cgroup
+above it. The innermost that shows a rise has the kill, and all around it take it as accounted for.
+A rise then waits for its name; a name that comes before its rise waits for that as a credit. What
+is never named is a kill without a name, never two kills.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from leakguard.core.instant import Instant
+from leakguard.core.kills import KillCause, Killer, NamedKill
+from leakguard.core.severity import Severity
+
+HOST = ""
+"""Key of the whole machine among the counters."""
+NAME_WAIT_S = 2.0
+"""The kernel prints the name 1 to 10 ms after it has counted; a journal takes longer."""
+CREDIT_S = 10.0
+"""A name whose count does not come within this was never counted."""
+FORGET_S = 3600.0
+"""A counter that was not read for this long is forgotten: containers come and go."""
+REMEMBER_S = 60.0
+REMEMBER = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """One counter of kills: what it showed last, and up to where its kills are accounted for."""
+
+    seen: int
+    counted: int
+    read: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rise:
+    """Kills that a counter shows and that have no name yet."""
+
+    key: str
+    count: int
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Kills counted in a cgroup while some below it could not be read: they may be of those."""
+
+    key: str
+    count: int
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """A named kill whose count is still to come. `spare`: the kernel may have counted it twice."""
+
+    since: Instant
+    task_memcg: str | None = None
+    foreign: bool = False
+    spare: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenKill:
+    """Kills that were told, kept for a while: they explain deaths that are noticed later."""
+
+    at: Instant
+    key: str
+    """Where it was counted."""
+    count: int = 1
+    kill: NamedKill | None = None
+    service: str = ""
+    """The guarded service that the victim belonged to."""
+    root: bool = False
+    """The victim was the root of that service."""
+    cause: KillCause = KillCause.UNKNOWN
+    path: str = ""
+    """The cgroup that ran out, as far as known; empty for the host."""
+    limit_bytes: int | None = None
+    paged: bool = False
+    """People were woken by it already."""
+
+    @property
+    def boot_s(self) -> float:
+        """When it happened, or else when it was noticed."""
+        told = self.kill.boot_s if self.kill is not None else None
+        return self.at.boot_s if told is None else told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hush:
+    """Kills in one place that people need not hear of one by one."""
+
+    told: Instant
+    severity: Severity
+    count: int = 0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillBook:
+    """What is known of kills between two ticks."""
+
+    since: Instant | None = None
+    """The first tick: kills before it are no news."""
+    counters: Mapping[str, Counter] = field(default_factory=dict)
+    rises: tuple[Rise, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    seen: tuple[SeenKill, ...] = ()
+    hushed: Mapping[str, Hush] = field(default_factory=dict)
+
+
+def path_of(key: str) -> str:
+    """Give the path of a cgroup's key."""
+    version, colon, path = key.partition(":")
+    return path if colon and version in {"v1", "v2"} else key
+
+
+def is_within(inner: str, outer: str) -> bool:
+    """Tell whether one cgroup's path is another's or below it."""
+    return outer in {inner, "/"} or inner.startswith(f"{outer}/")
+
+
+def read_counters(book: KillBook, readings: Mapping[str, int], now: Instant) -> KillBook:
+    """Take what the counters show, by cgroup key and HOST; new kills become rises."""
+    reader = _Reader(book, now)
+    for key in sorted(readings, key=_depth, reverse=True):
+        reader.read(key, readings[key])
+    counters = reader.counters
+    return replace(
+        book,
+        since=book.since or now,
+        counters={k: c for k, c in counters.items() if now.since(c.read) < FORGET_S},
+        rises=tuple(rise for rise in reader.rises if rise.count),
+        doubts=reader.doubts_left(readings),
+    )
+
+
+class _Reader:
+    """Reads the counters of one tick, the innermost first."""
+
+    def __init__(self, book: KillBook, now: Instant) -> None:
+        self.counters = dict(book.counters)
+        self.rises = list(book.rises)
+        self._doubts = list(book.doubts)
+        self._new: list[tuple[str, int]] = []
+        self._now = now
+
+    def read(self, key: str, shown: int) -> None:
+        """Take one reading."""
+        known = self.counters.get(key)
+        if known is None or shown < known.seen:  # new to us, or a cgroup that was made anew
+            self._note(key, seen=shown, counted=shown)
+            return
+        risen = shown - known.counted
+        self._note(key, seen=shown, counted=max(shown, known.counted))
+        if risen <= 0:
+            return
+        taken = self._take_back(key, risen)
+        for outer, other in self.counters.items():
+            if _is_around(outer, key):
+                known_there = (n for k, n in taken.items() if k == outer or _is_around(outer, k))
+                more = risen - sum(known_there)
+                self.counters[outer] = replace(other, counted=other.counted + more)
+        self._new.append((key, risen))
+        risen -= sum(taken.values())
+        if risen:
+            self.rises.append(Rise(key=key, count=risen, since=self._now))
+
+    def doubts_left(self, readings: Mapping[str, int]) -> tuple[Doubt, ...]:
+        """Note what may yet turn out to have happened in a cgroup that was not read now."""
+        unread = [key for key in self.counters if key not in readings]
+        found = [
+            replace(doubt, unread=tuple(k for k in doubt.unread if k not in readings))
+            for doubt in self._doubts
+        ]
+        for place, count in self._new:
+            below = tuple(key for key in unread if _is_around(place, key))
+            found.append(Doubt(key=place, count=count, unread=below))
+        return tuple(doubt for doubt in found if doubt.count and doubt.unread)[-REMEMBER:]
+
+    def _note(self, key: str, *, seen: int, counted: int) -> None:
+        self.counters[key] = Counter(seen=seen, counted=counted, read=self._now)
+
+    def _take_back(self, key: str, risen: int) -> dict[str, int]:
+        """Find how many of these were counted further out, when this cgroup could not be read.
+
+        Those that still wait for their name do so here from now on; the others were told.
+        """
+        taken: dict[str, int] = {}
+        for at, doubt in enumerate(self._doubts):
+            number = min(risen - sum(taken.values()), doubt.count)
+            if key not in doubt.unread or not number:
+                continue
+            self._doubts[at] = replace(doubt, count=doubt.count - number)
+            taken[doubt.key] = taken.get(doubt.key, 0) + number
+            self._move(doubt.key, key, number)
+        return taken
+
+    def _move(self, outer: str, inner: str, number: int) -> None:
+        for at, rise in enumerate(self.rises):
+            if rise.key == outer and number:
+                moved = min(number, rise.count)
+                self.rises[at] = replace(rise, count=rise.count - moved)
+                self.rises.append(replace(rise, key=inner, count=moved))
+                number -= moved
+
+
+def is_news(book: KillBook, kill: NamedKill) -> bool:
+    """Tell whether a named kill happened on our watch and was not told under this name."""
+    if kill.boot_s is not None and book.since is not None and kill.boot_s < book.since.boot_s:
+        return False
+    return not any(seen.kill is not None and seen.kill.is_same(kill) for seen in book.seen)
+
+
+def told_unnamed(book: KillBook, kill: NamedKill) -> SeenKill | None:
+    """Find a kill that was told without its name before this name came."""
+    if kill.killer is not Killer.KERNEL or not kill.counted:
+        return None
+    for seen in book.seen:
+        late = kill.boot_s is None or kill.boot_s <= seen.at.boot_s
+        if seen.kill is None and seen.count and late and _fits(seen.key, kill.task_memcg):
+            return seen
+    return None
+
+
+def owe(book: KillBook, kills: Iterable[NamedKill], now: Instant) -> KillBook:
+    """Note the counts that named kills stand for.
+
+    The chosen one of a group kill is killed, and counted, once more with its group where it still
+    has memory then.
+    """
+    owed = list(book.credits)
+    counted = [k for k in kills if k.killer is Killer.KERNEL and k.counted]
+    owed += [Credit(since=now, task_memcg=k.task_memcg, foreign=k.foreign) for k in counted]
+    owed += [
+        Credit(since=now, task_memcg=k.task_memcg, foreign=k.foreign, spare=True)
+        for k in counted
+        if k.group_kill and k.chosen
+    ]
+    return replace(book, credits=tuple(owed))
+
+
+def settle(book: KillBook, now: Instant) -> KillBook:
+    """Set names against counts; a credit that found no count in time is dropped."""
+    if not book.credits:
+        return book
+    rises, left = list(book.rises), []
+    doubts, counters = list(book.doubts), dict(book.counters)
+    for credit in sorted(book.credits, key=lambda c: c.spare):
+        at = _find(rises, credit)
+        if at is None:
+            left.append(credit)
+            continue
+        rise = rises[at]
+        rises[at] = replace(rise, count=rise.count - 1)
+        _resolve(doubts, counters, rise.key, credit)
+    return replace(
+        book,
+        rises=tuple(rise for rise in rises if rise.count),
+        doubts=tuple(doubt for doubt in doubts if doubt.count),
+        counters=counters,
+        credits=tuple(c for c in left if now.since(c.since) < CREDIT_S),
+    )
+
+
+def take_unnamed(
+    book: KillBook, now: Instant, *, at_once: bool = False
+) -> tuple[KillBook, tuple[Rise, ...]]:
+    """Take out the rises that have waited long enough for a name."""
+    due = tuple(r for r in book.rises if at_once or now.since(r.since) >= NAME_WAIT_S)
+    return replace(book, rises=tuple(r for r in book.rises if r not in due)), due
+
+
+def remember(book: KillBook, told: Iterable[SeenKill], now: Instant) -> KillBook:
+    """Keep what was told, and forget what is old."""
+    seen = (*book.seen, *told)
+    kept = tuple(s for s in seen if now.since(s.at) < REMEMBER_S)[-REMEMBER:]
+    return replace(book, seen=kept)
+
+
+def name_late(book: KillBook, unnamed: SeenKill, kill: NamedKill) -> KillBook:
+    """Give one of the kills that were told without a name its name."""
+    rest = replace(unnamed, count=unnamed.count - 1)
+    named = replace(unnamed, count=1, kill=kill)
+    at = book.seen.index(unnamed)
+    return replace(book, seen=(*book.seen[:at], rest, named, *book.seen[at + 1 :]))
+
+
+def _depth(key: str) -> tuple[int, str]:
+    """Sort the host first, then the root, then by how deep a cgroup lies."""
+    path = path_of(key)
+    if key == HOST:
+        return -1, key
+    return (0 if path == "/" else path.count("/")), key
+
+
+def _resolve(doubts: list[Doubt], counters: dict[str, Counter], key: str, credit: Credit) -> None:
+    """Take a kill that was counted further out to the cgroups that its name tells."""
+    if credit.task_memcg is None or credit.foreign:
+        return
+    for at, doubt in enumerate(doubts):
+        inner = [k for k in doubt.unread if k in counters and _fits(k, credit.task_memcg)]
+        if doubt.key == key and doubt.count and inner:
+            doubts[at] = replace(doubt, count=doubt.count - 1)
+            for k in inner:
+                counters[k] = replace(counters[k], counted=counters[k].counted + 1)
+            return
+
+
+def _is_around(outer: str, inner: str) -> bool:
+    if inner in {outer, HOST}:
+        return False
+    same = outer.partition(":")[0] == inner.partition(":")[0]
+    return outer == HOST or (same and is_within(path_of(inner), path_of(outer)))
+
+
+def _fits(key: str, task_memcg: str | None) -> bool:
+    """Tell whether the kill of a process of that cgroup may be counted there."""
+    return key == HOST or task_memcg is None or is_within(task_memcg, path_of(key))
+
+
+def _find(rises: list[Rise], credit: Credit) -> int | None:
+    """Find the innermost rise that a name may belong to.
+
+    From within another cgroup namespace the paths of the log say nothing.
+    """
+    open_ones = [at for at, rise in enumerate(rises) if rise.count]
+    fitting = [at for at in open_ones if _fits(rises[at].key, credit.task_memcg)]
+    if credit.foreign and all(rises[at].key == HOST for at in fitting):
+        fitting = open_ones
+    return max(fitting, key=lambda at: _depth(rises[at].key), default=None)
