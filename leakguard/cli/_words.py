@@ -8,21 +8,47 @@ from leakguard.core.units import format_bytes, format_rate
 
 Plain = dict[str, Any]  # a JSON object is untyped
 BEYOND = "beyond 30 days"
+PASSED = "passed"
+NOW = "now"
+AT_ONCE = timedelta(seconds=1)
 
 
 def memory(service: Plain) -> str:
     """Give the measured size and the name of its measure: `812 MiB (auto)`."""
+    size = bare_memory(service)
+    return size if size == UNKNOWN else f"{size} ({service['measure']})"
+
+
+def bare_memory(service: Plain) -> str:
+    """Give the measured size alone."""
     size = service["value_bytes"]
-    return UNKNOWN if size is None else f"{format_bytes(size)} ({service['measure']})"
+    return UNKNOWN if size is None else format_bytes(size)
 
 
 def limit(service: Plain) -> str:
     """Give the limit that comes first and its kind: `1.00 GiB (cgroup)`."""
     near = service["nearest"]
-    if near is not None:
-        return f"{format_bytes(near['limit_bytes'])} ({near['kind']})"
-    size = service["effective_limit_bytes"]
+    return bare_limit(service) if near is None else f"{bare_limit(service)} ({near['kind']})"
+
+
+def bare_limit(service: Plain) -> str:
+    """Give the limit that comes first without its kind."""
+    near = service["nearest"]
+    size = service["effective_limit_bytes"] if near is None else near["limit_bytes"]
     return UNKNOWN if size is None else format_bytes(size)
+
+
+def victim(service: Plain) -> str:
+    """Give whom the kernel would kill at that limit: `postgres (pid 77)`, with `?` if not sure."""
+    oom = (service["nearest"] or {}).get("oom")
+    if oom is None or oom["victim"] is None:
+        return UNKNOWN
+    return suspect(oom["victim"]) + ("" if oom["certain"] else " ?")
+
+
+def suspect(one: Plain) -> str:
+    """Name a process: by the service that it belongs to, else by its program and pid."""
+    return str(one["service"] or f"{one['name']} (pid {one['pid']})")
 
 
 def slope(service: Plain) -> str:
@@ -33,14 +59,31 @@ def slope(service: Plain) -> str:
 
 def full_at(service: Plain) -> str:
     """Give when the limit is reached, with its range: `Mon 23 Nov 07:05 (01:40 to 12:30)`."""
+    shown = about_full_at(service)
     times = forecast(service)
+    if times is None or shown in (UNKNOWN, PASSED, NOW):
+        return shown
+    early, middle, late = times
+    other = middle or early
+    if other is None:
+        return UNKNOWN
+    return f"{shown} ({_near(early, other)} to {_near(late, other)})"
+
+
+def about_full_at(service: Plain) -> str:
+    """Give when the limit is reached, without the range; `passed` and `now` where it is."""
+    near, times = service["nearest"], forecast(service)
+    if near is not None and near["headroom_bytes"] < 0:
+        return PASSED
     if times is None:
         return UNKNOWN
     early, middle, late = times
     shown = middle or early
     if shown is None:
         return UNKNOWN
-    return f"{_day(shown)} ({_near(early, shown)} to {_near(late, shown)})"
+    if late is not None and late <= instant(service["sampled_at"]) + AT_ONCE:
+        return NOW
+    return _day(shown)
 
 
 def forecast(service: Plain) -> tuple[datetime | None, datetime | None, datetime | None] | None:

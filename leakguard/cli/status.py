@@ -1,8 +1,8 @@
 """`leakguard status`: one line for each service."""
 
 import difflib
-import shutil
-import sys
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -10,7 +10,8 @@ import click
 from leakguard.cli import _words
 from leakguard.cli._client import Client
 from leakguard.cli._options import json_option, socket_option
-from leakguard.cli._output import GAP, UNKNOWN, emit_json, paint, table, talk
+from leakguard.cli._output import GAP, NARROWEST, UNKNOWN, emit_json, paint, talk
+from leakguard.cli._table import Column, drawn, fitted, terminal_width, width_of
 from leakguard.core.errors import DaemonError
 
 EPILOG = """\b
@@ -18,10 +19,6 @@ Examples:
   leakguard status
   leakguard status worker --json
 """
-HEADER = (
-    "SERVICE", "MODE", "PHASE", "VERDICT", "MEMORY", "LIMIT", "SLOPE", "LIMIT REACHED",
-    "RESTARTS LEFT", "LAST DECISION",
-)  # fmt: skip
 _LOUD = {"leaking": "yellow", "missing": "red", "breaker_open": "red", "unreadable": "yellow"}
 
 Plain = dict[str, Any]  # a JSON object is untyped
@@ -70,40 +67,88 @@ def _problems(document: Plain) -> list[str]:
 def _draw(services: list[Plain]) -> str:
     if not services:
         return "no service is guarded yet"
-    rows = [_row(service) for service in services]
-    text = table(HEADER, rows)
-    if sys.stdout.isatty():
-        text = _fit(text, rows, shutil.get_terminal_size().columns)
-    header, *lines = text.split("\n")
-    return "\n".join([paint(header, "bold"), *(_tint(line, rows) for line in lines)])
+    width = terminal_width()
+    columns, said = _columns(services), [_decision(service) for service in services]
+    last = Column(header="LAST DECISION", cells=said)
+    if width is None or width_of([*columns, last]) <= width:
+        header, *lines = drawn([*columns, last])
+        return "\n".join([paint(header, "bold"), *(_tint(line, services) for line in lines)])
+    header, *lines = drawn(fitted(columns, width))
+    both = (
+        f"{_tint(line, services)}{_below(text, width)}"
+        for line, text in zip(lines, said, strict=True)
+    )
+    return "\n".join([paint(header, "bold"), *both])
 
 
-def _fit(text: str, rows: list[tuple[str, ...]], columns: int) -> str:
-    """On a narrow terminal, put each decision on a line of its own."""
-    if max(map(len, text.split("\n"))) <= columns:
-        return text
-    header, *lines = table(HEADER[:-1], [row[:-1] for row in rows]).split("\n")
-    both = [f"{line}\n{GAP}{row[-1]}" for line, row in zip(lines, rows, strict=True)]
-    return "\n".join([header, *both])
+def _columns(services: list[Plain]) -> list[Column]:
+    """Give all columns but the last, and what a narrow terminal can do without."""
+
+    def cells(of: Callable[[Plain], str]) -> list[str]:
+        return [of(service) for service in services]
+
+    return [
+        Column(header="SERVICE", cells=cells(lambda s: str(s["name"]))),
+        Column(header="MODE", cells=cells(lambda s: str(s["mode"])), goes=3),
+        Column(header="PHASE", cells=cells(lambda s: str(s["phase"]))),
+        Column(header="VERDICT", cells=cells(lambda s: str(s["verdict"])), goes=5),
+        Column(
+            header="MEMORY",
+            cells=cells(_words.memory),
+            short=cells(_words.bare_memory),
+            shrinks=3,
+            goes=7,
+        ),
+        Column(
+            header="LIMIT",
+            cells=cells(_words.limit),
+            short=cells(_words.bare_limit),
+            shrinks=2,
+            goes=4,
+        ),
+        Column(header="SLOPE", cells=cells(_words.slope), goes=2),
+        Column(
+            header="LIMIT REACHED",
+            cells=cells(_words.full_at),
+            short=cells(_words.about_full_at),
+            shrinks=4,
+            goes=6,
+        ),
+        *_victims(services),
+        Column(
+            header="RESTARTS LEFT",
+            cells=cells(lambda s: str(s["restarts_left"])),
+            short_header="LEFT",
+            shrinks=1,
+            goes=1,
+        ),
+    ]
 
 
-def _tint(line: str, rows: list[tuple[str, ...]]) -> str:
-    words = {word for row in rows for word in row[2:4] if word in _LOUD}
-    for word in sorted(words):
+def _victims(services: list[Plain]) -> list[Column]:
+    """Give the column of those whom the kernel would kill, where that is known of anybody."""
+    shown = [_words.victim(service) for service in services]
+    known = any(cell != UNKNOWN for cell in shown)
+    return [Column(header="KERNEL WOULD KILL", cells=shown, goes=1)] if known else []
+
+
+def _decision(service: Plain) -> str:
+    return str(service["paused"] or service["last_decision"] or UNKNOWN)
+
+
+def _below(text: str, width: int) -> str:
+    """Put a decision below its service, in lines of their own."""
+    if text == UNKNOWN:
+        return ""
+    filled = textwrap.fill(
+        text, max(width, NARROWEST), initial_indent=GAP, subsequent_indent=GAP,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return f"\n{filled}"
+
+
+def _tint(line: str, services: list[Plain]) -> str:
+    words = {service[name] for service in services for name in ("phase", "verdict")}
+    for word in sorted(words & set(_LOUD)):
         line = line.replace(f"{GAP}{word} ", f"{GAP}{paint(word, _LOUD[word])} ")
     return line
-
-
-def _row(service: Plain) -> tuple[str, ...]:
-    return (
-        service["name"],
-        service["mode"],
-        service["phase"],
-        service["verdict"],
-        _words.memory(service),
-        _words.limit(service),
-        _words.slope(service),
-        _words.full_at(service),
-        str(service["restarts_left"]),
-        service["paused"] or service["last_decision"] or UNKNOWN,
-    )

@@ -9,7 +9,8 @@ import click
 from leakguard.cli import _words
 from leakguard.cli._client import Client, service_path
 from leakguard.cli._options import json_option, socket_option
-from leakguard.cli._output import GAP, UNKNOWN, emit_json, local_time, paint
+from leakguard.cli._output import GAP, NARROWEST, UNKNOWN, count, emit_json, local_time, paint
+from leakguard.cli._table import terminal_width
 from leakguard.core.units import format_bytes, format_duration, format_rate
 
 EPILOG = """\b
@@ -19,6 +20,8 @@ Examples:
 """
 WIDTH = 92
 EVENTS = 5
+NEEDS_A_PROCESS = frozenset({"", "child", "signal"})
+"""Drivers that a person cannot start a service with; leakguard starts a `child` by itself."""
 
 Plain = dict[str, Any]  # a JSON object is untyped
 
@@ -36,7 +39,7 @@ def command(service: str, as_json: bool, socket_path: str | None) -> None:  # no
     if as_json:
         emit_json({"service": facts, "events": events, "text": text, "changes": changes(facts)})
         return
-    print(textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False))
+    print(_filled(text))
     _list("What would change it", changes(facts))
     _list("Evidence", [f"{name:<18}{GAP}{value}" for name, value in evidence(facts)])
     _list("Lately", [f"{local_time(e['at'])}{GAP}{e['message']}" for e in reversed(events)])
@@ -46,6 +49,7 @@ def sentences(facts: Plain) -> Iterable[str]:
     """Say in whole sentences what is known of a service and what follows from it."""
     yield _what_is_seen(facts)
     yield _what_it_means(facts)
+    yield from _who_would_die(facts)
     if facts["last_decision"]:
         yield f"The last decision: {_ended(facts['last_decision'])}"
     else:
@@ -72,8 +76,17 @@ def changes(facts: Plain) -> list[str]:
         found.append("no limit is known: `limit: SIZE` gives the forecast something to reach")
     if facts["threshold_bytes"] is None:
         found.append("it has no threshold: `restart.threshold` would restart it at a size")
-    found.append(f"`leakguard restart {name}` restarts it now")
-    return found
+    return [*found, *_by_hand(facts)]
+
+
+def _by_hand(facts: Plain) -> Iterable[str]:
+    """Offer what a person can order now, and nothing that would be refused."""
+    name, driver = facts["name"], facts["driver"]
+    if facts["phase"] == "missing" and driver in NEEDS_A_PROCESS:
+        yield f"{name} is not found: it is guarded again once its target matches"
+    elif driver and not facts["in_flight"] and not facts["cannot_act"]:
+        force = " --force" if facts["paused"] or facts["breaker_open"] else ""
+        yield f"`leakguard restart {name}{force}` restarts it now"
 
 
 def evidence(facts: Plain) -> Iterable[tuple[str, str]]:
@@ -87,14 +100,20 @@ def evidence(facts: Plain) -> Iterable[tuple[str, str]]:
     yield "verdict", f"{facts['verdict']}: {facts['verdict_reason'] or UNKNOWN}"
     for limit in facts["limits"] or ([near] if near else []):
         place = f" {limit['path']}" if limit["path"] else ""
-        room = f"{_size(limit['headroom_bytes'])} of {_size(limit['limit_bytes'])} left"
-        yield f"limit ({limit['kind']})", f"{room}{place}"
+        yield f"limit ({limit['kind']})", f"{_room(limit)}{place}"
     yield "limit reached", _words.full_at(facts)
+    if _words.victim(facts) != UNKNOWN:
+        yield "kernel would kill", _words.victim(facts)
     if facts["threshold_bytes"] is not None:
         yield "threshold", _size(facts["threshold_bytes"])
     yield "restarts left", str(facts["restarts_left"])
     for restart in facts["restarts"]:
         yield "restart", f"{local_time(restart['at'])} ({restart['reason']})"
+
+
+def _room(limit: Plain) -> str:
+    left, whole = limit["headroom_bytes"], _size(limit["limit_bytes"])
+    return f"{whole} passed by {_size(-left)}" if left < 0 else f"{_size(left)} of {whole} left"
 
 
 def _what_is_seen(facts: Plain) -> str:
@@ -121,14 +140,38 @@ def _what_it_means(facts: Plain) -> str:
     if near is None:
         return f"{text} No limit is known for it."
     where = f" of {near['path']}" if near["path"] else ""
-    room = f"{format_bytes(near['headroom_bytes'])} are left below the {near['kind']} limit{where}"
-    full = _words.full_at(facts)
-    return f"{text} {room}, {'with no end in sight' if full == UNKNOWN else f'gone by {full}'}."
+    full, left = _words.full_at(facts), near["headroom_bytes"]
+    if full == _words.PASSED:
+        over = format_bytes(-left)
+        return f"{text} The {near['kind']} limit{where} is passed by {over}."
+    room = f"{format_bytes(left)} are left below the {near['kind']} limit{where}"
+    end = {UNKNOWN: "with no end in sight", _words.NOW: "which is full now"}
+    return f"{text} {room}, {end.get(full, f'gone by {full}')}."
+
+
+def _who_would_die(facts: Plain) -> Iterable[str]:
+    oom = (facts["nearest"] or {}).get("oom")
+    if oom is None or oom["outcome"] == "nobody":
+        return
+    if oom["victim"] is None:
+        yield f"Then {oom['why_uncertain'] or 'it is not known whom the kernel would kill'}."
+        return
+    name, victim = facts["name"], oom["victim"]
+    itself = victim["service"] == name
+    who = f"{name} itself" if itself else f"{_words.suspect(victim)}, not {name}"
+    adj = f" (oom_score_adj {victim['oom_score_adj']})" if victim["oom_score_adj"] else ""
+    if oom["certain"]:
+        yield f"Then the kernel would kill {who}{adj}."
+    else:
+        why = f": {oom['why_uncertain']}" if oom["why_uncertain"] else ""
+        yield f"Then the kernel would probably kill {who}{adj}; that is not certain{why}."
 
 
 def _what_is_next(facts: Plain) -> str:
     if facts["in_flight"]:
         return f"A restart is in flight ({facts['in_flight']})."
+    if facts["phase"] == "missing":
+        return f"Next: {_missing(facts)}."
     plans = []
     if facts["threshold_bytes"] is not None and facts["value_bytes"] is not None:
         gap = facts["threshold_bytes"] - facts["value_bytes"]
@@ -136,18 +179,50 @@ def _what_is_next(facts: Plain) -> str:
         plans.append(f"the threshold of {format_bytes(facts['threshold_bytes'])} is {where}")
     if facts["next_schedule"]:
         plans.append(f"the next scheduled restart is {local_time(facts['next_schedule'])}")
-    plans.append(f"{facts['restarts_left']} restarts are left before the breaker opens")
-    verb = (
-        "would be alerted of, not carried out" if facts["mode"] == "observe" else "is carried out"
-    )
-    return f"Next: {', '.join(plans)}; a restart {verb}."
+    if not facts["breaker_open"]:
+        left = facts["restarts_left"]
+        verb = "is" if left == 1 else "are"
+        plans.append(f"{count(left, 'restart')} {verb} left before the breaker opens")
+    return f"Next: {'; '.join(part for part in (', '.join(plans), _outlook(facts)) if part)}."
+
+
+def _missing(facts: Plain) -> str:
+    if facts["driver"] == "child":
+        return "leakguard starts it again, as `restart.respawn` says"
+    return "it is looked for again and again, and nothing is restarted while it does not run"
+
+
+def _outlook(facts: Plain) -> str:
+    """Say what would become of a restart that is due."""
+    if facts["paused"]:
+        return "while it is paused, nothing restarts it"
+    if facts["breaker_open"]:
+        return "the breaker is open, so a restart would be alerted of, not carried out"
+    if not facts["driver"]:
+        return "without a driver, a restart would be alerted of, not carried out"
+    if facts["mode"] == "observe":
+        return "a restart would be alerted of, not carried out"
+    if facts["cannot_act"]:
+        return "a restart would be tried, and fail as things are"
+    return "a restart is carried out"
 
 
 def _list(title: str, lines: Iterable[str]) -> None:
     found = list(lines)
     if found:
         print(f"\n{paint(title, 'bold')}")
-        print("\n".join(f"{GAP}{line}" for line in found))
+        print("\n".join(_filled(line, GAP) for line in found))
+
+
+def _filled(text: str, indent: str = "") -> str:
+    """Fold prose at a readable width, and everything at the terminal's."""
+    width = min(WIDTH, terminal_width() or WIDTH) if not indent else terminal_width()
+    if width is None or len(indent) + len(text) <= width:
+        return indent + text
+    return textwrap.fill(
+        text, max(width, NARROWEST), initial_indent=indent, subsequent_indent=indent * 2,
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
 
 
 def _size(size: int | None) -> str:

@@ -28,7 +28,7 @@ from leakguard.config.fields import (
 )
 from leakguard.config.values import Model, read_seconds, structured
 from leakguard.core.events import Severity
-from leakguard.core.policy import CatchUp, Mode, Respawn
+from leakguard.core.policy import Act, CatchUp, Mode, Respawn
 from leakguard.core.sample import Measure
 
 LATER = ("blackouts", "depends_on", "drain", "group", "groups", "windows")
@@ -60,6 +60,12 @@ class Forecast(Model):
         default=None,
         description="How long before the limit to act. Left out: twice the measured stop and start"
         " time, at most 10m.",
+    )
+    act: Act = Field(
+        default=Act.ALWAYS,
+        description="`always`: restart who fills its memory domain, whoever the kernel would kill;"
+        " `when_victim`: only when that would be the service itself; `when_leaker`: only when"
+        " nothing guarded in the domain grows faster.",
     )
 
 

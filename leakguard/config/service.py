@@ -252,7 +252,9 @@ def _policy(restart: Restart, timezone: str) -> Policy:
         threshold=ThresholdRule(above=threshold.above, for_s=threshold.for_)
         if threshold and threshold.above
         else None,
-        forecast=ForecastRule(risk=forecast.risk, lead_s=forecast.lead) if forecast else None,
+        forecast=ForecastRule(risk=forecast.risk, lead_s=forecast.lead, act=forecast.act)
+        if forecast
+        else None,
         schedules=tuple(_schedule(schedule, timezone) for schedule in restart.schedule),
         max_age_s=restart.max_age,
     )

@@ -1,5 +1,6 @@
 """Every part of one daemon, wired together; nothing is read, served or started yet."""
 
+import logging
 import os
 
 from leakguard.core.engine import Step
@@ -23,14 +24,18 @@ from leakguard.runtime.event_lines import EventLines
 from leakguard.runtime.executor import Executor
 from leakguard.runtime.handover import Launch
 from leakguard.runtime.inbox import Inbox
+from leakguard.runtime.kill_watch import open_kill_watch
 from leakguard.runtime.lifecycle import SystemdNotify
 from leakguard.runtime.live import Live
 from leakguard.runtime.rehearsal import Rehearsal
 from leakguard.runtime.scheduler import Scheduler
 from leakguard.runtime.upkeep import Upkeep
+from leakguard.runtime.victim_watch import VictimWatch
 from leakguard.runtime.wake import MainThread, Wake
 from leakguard.store.opening import open_store
 from leakguard.web.server import WebServer
+
+log = logging.getLogger("leakguard")
 
 
 class Assembly:
@@ -65,6 +70,10 @@ class Assembly:
         )
         self.scheduler = Scheduler(self.machine.clock, self.inbox.post, self.upkeep.chores())
         self.kernel = MemoryEvents(self._under_pressure)
+        self.kills = open_kill_watch(
+            self.machine.proc, self.machine.children, self.machine.clock, wake.set
+        )
+        self.victims = VictimWatch(self.machine.proc, self.machine.clock, self.inbox.foretold)
         self.back = DaemonBack(
             clock=self.machine.clock,
             store=self.store,
@@ -74,12 +83,14 @@ class Assembly:
             cannot_act=self.rehearsal.problems,
         )
         self.web = WebServer(self.back, self.plan.http, self.plan.socket_path)
-        self.daemon = self._daemon(EventLines(self.options.events_to))
+        self.lines = EventLines(self.options.events_to, self.machine.clock)
+        self.daemon = self._daemon()
         self._wake = wake
+        self._hints = ""
 
     def collector_of(self, parts: Parts) -> Collector:
         """Make the collector of a configuration."""
-        return Collector(parts.roster, self.machine.proc, self.machine.cgroups)
+        return Collector(parts.roster, self.machine.proc, self.machine.cgroups, self.kills)
 
     def rebuild(self, plan: Plan) -> Parts:
         """Build the parts of a new configuration; what runs is not touched."""
@@ -88,7 +99,9 @@ class Assembly:
 
     def _resume(self) -> Live:
         """Go on from what the store kept; children that outlived their daemon are taken over."""
-        live = Live(restore.restore(self.store.load()))
+        measures = {s.rules.name: s.rules.measure for s in self.plan.services}
+        boot_id = self.machine.clock.now().boot_id
+        live = Live(restore.restore(self.store.load(), measures=measures, boot_id=boot_id))
         known = restore.known_incarnations(live.state)
         restore.adopt_children(self.plan, known, self.machine.children, self.machine.proc)
         live.parts = build(
@@ -110,7 +123,7 @@ class Assembly:
             health=self.live.parts.health,
         )
 
-    def _daemon(self, lines: EventLines) -> Daemon:
+    def _daemon(self) -> Daemon:
         return Daemon(
             live=self.live,
             clock=self.machine.clock,
@@ -120,7 +133,7 @@ class Assembly:
             collector=self.collector_of(self.live.parts),
             executor=self.executor,
             outlets=Outlets(
-                events=lines.write,
+                events=self.lines.write,
                 alerts_stored=self.scheduler.dispatch_now,
                 clock_jumped=self.scheduler.wake,
                 ticked=self._publish,
@@ -130,7 +143,21 @@ class Assembly:
     def _publish(self, made: Step, snapshot: Snapshot) -> None:
         self.back.publish(View(step=made, parts=self.live.parts, host=snapshot.host))
         if snapshot.readings:
+            self._watch()
+        self.victims.after(made, self.daemon.watched_directories, self.daemon.members)
+        if self.kills.after(made):
+            self._under_pressure()
+
+    def _watch(self) -> None:
+        """Have the kernel wake us; without descriptors or threads for that, sampling goes on."""
+        problem = ""
+        try:
             self.kernel.watch(self.daemon.watched_directories())
+        except (OSError, RuntimeError) as error:
+            problem = str(error)
+        if problem and problem != self._hints:
+            log.warning("the kernel cannot wake us when memory gets short: %s", problem)
+        self._hints = problem
 
     def _under_pressure(self) -> None:
         """The kernel says that a limit comes near: sample everything now."""

@@ -14,6 +14,7 @@ from leakguard.core.sample import HostSample
 from leakguard.core.status import ServiceExtras, ServiceStatus, Status, project
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.bootstrap import Parts
+from leakguard.runtime.delivery_lines import WAITING, plain_delivery
 from leakguard.runtime.inbox import Inbox
 from leakguard.store.base import OK, Store
 
@@ -71,6 +72,10 @@ class DaemonBack:
     def events(self, service: str, limit: int, before: str) -> Sequence[Event]:
         """Give stored events, newest first."""
         return self._store.events(service or None, limit, before or None)
+
+    def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
+        """Give what waits in the outbox, and what was given up."""
+        return [plain_delivery(one) for one in self._store.deliveries(WAITING, limit)]
 
     def series(
         self, service: str, since_wall_s: float, points: int
@@ -137,5 +142,6 @@ class DaemonBack:
             host_available_bytes=host.available_bytes if host else None,
             host_swap_free_bytes=host.swap_free_bytes if host else None,
             psi_some_avg10=host.psi_some_avg10 if host else None,
+            predictions=view.step.state.own.predictions,
             deliveries=deliveries,
         )

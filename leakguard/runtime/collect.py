@@ -9,12 +9,25 @@ from leakguard.collectors.host import HostCollector
 from leakguard.collectors.services import ServiceCollector
 from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.instant import Instant
-from leakguard.core.sample import Absent, DomainSample, HostSample, Reading, Snapshot, Unreadable
+from leakguard.core.kills import NamedKill
+from leakguard.core.sample import (
+    Absent,
+    DomainSample,
+    HostSample,
+    Reading,
+    Snapshot,
+    Unreadable,
+)
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs
 from leakguard.linux.procfs import ProcessGone, ProcFs
+from leakguard.runtime.kill_watch import KillWatch
+from leakguard.runtime.roots import Roots
 from leakguard.runtime.roster import Roster
 
 log = logging.getLogger("leakguard.collect")
+
+COUNT_EVERY_S = 600.0
+"""Counters are read this often even when nothing rose, so that those in use are not forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,31 +36,71 @@ class Collected:
 
     snapshot: Snapshot
     dropped: tuple[str, ...] = ()
+    kills: tuple[NamedKill, ...] = ()
+    """Processes that a log newly names as killed for memory."""
+    no_names: str = ""
+    """Why no log can be read."""
 
 
 class Collector:
     """Reads what is due. Never raises for a service: a failure is a reading of its own."""
 
-    def __init__(self, roster: Roster, proc: ProcFs, cgroups: CgroupFs) -> None:
-        """Read the services of `roster`."""
+    def __init__(
+        self, roster: Roster, proc: ProcFs, cgroups: CgroupFs, kills: KillWatch | None = None
+    ) -> None:
+        """Read the services of `roster`; without `kills`, kills have no names."""
         self.roster = roster
+        self._kills = kills or KillWatch()
         self._services = ServiceCollector(proc, cgroups)
         self._domains = DomainCollector(cgroups)
         self._host = HostCollector(proc)
+        self._roots = Roots(proc)
+        self._host_kills: int | None = None
+        self._counted_boot_s = 0.0
 
     def collect(self, due: Iterable[str], now: Instant) -> Collected:
         """Read every service in `due` that is (still) guarded, and what is above it."""
         dropped = self._scan(now)
+        news = self._kills.take(now, self._services.owner_of)  # first: what it names is counted
         host = self._read_host()
         domains: dict[str, DomainSample] = {}
         guarded = set(self.roster.names())
         readings = tuple(self._read(name, now, host, domains) for name in due if name in guarded)
-        snapshot = Snapshot(at=now, readings=readings, domains=domains, host=host)
-        return Collected(snapshot=snapshot, dropped=dropped)
+        counts = self._count_kills(now, host, domains)
+        snapshot = Snapshot(
+            at=now,
+            readings=readings,
+            domains=domains,
+            host=host,
+            kill_counts=counts,
+            still_running=self._roots.still_running(readings),
+        )
+        return Collected(
+            snapshot=snapshot, dropped=dropped, kills=news.kills, no_names=news.no_names
+        )
 
     def close(self) -> None:
         """Let go of the descriptors that were kept."""
         self._services.close()
+
+    def _count_kills(
+        self, now: Instant, host: HostSample | None, domains: dict[str, DomainSample]
+    ) -> dict[str, int]:
+        """Count in every cgroup, and look at every limit, when the host's one counter has risen.
+
+        The host counts all kills, those in cgroups too, so at rest it alone is read.
+        """
+        before, shown = self._host_kills, host.oom_kills if host is not None else None
+        self._host_kills = before if shown is None else shown
+        risen = before is not None and shown is not None and shown > before
+        due = now.boot_s - self._counted_boot_s >= COUNT_EVERY_S
+        if not (risen or due or self._domains.is_new):
+            return {}
+        self._counted_boot_s = now.boot_s
+        swap_free = host.swap_free_bytes if host is not None else 0
+        if risen:
+            domains.update(self._domains.read_all(swap_free, now) | domains)
+        return self._domains.kill_counts()
 
     def _scan(self, now: Instant) -> tuple[str, ...]:
         try:
@@ -55,6 +108,10 @@ class Collector:
         except Exception:  # an outside target may raise anything
             log.exception("new matches could not be looked for")
             return ()
+
+    def members(self, service: str) -> tuple[int, ...]:
+        """Give the processes of a service, as they were last listed."""
+        return self._services.members(service)
 
     def directories(self) -> frozenset[CgroupDir]:
         """Give the limited cgroups that were read."""
@@ -103,7 +160,8 @@ class Collector:
         rules = self.roster.entry(name).plan.rules
         keys, found = self._domains.read(location, host.swap_free_bytes if host else 0, now)
         domains.update({key: found[key] for key in found if key not in domains})
-        return self._services.read(name, location, rules.measure, now, keys)
+        home = self._domains.home(location)
+        return self._services.read(name, location, rules.measure, now, keys, cgroup=home)
 
     def _absent(self, name: str, now: Instant, error: TargetError) -> Absent:
         code = self.roster.entry(name).target.exit_code()

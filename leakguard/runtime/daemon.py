@@ -20,7 +20,7 @@ from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.bootstrap import Parts
 from leakguard.runtime.collect import Collector
 from leakguard.runtime.executor import Executor
-from leakguard.runtime.inbox import Inbox, Mail
+from leakguard.runtime.inbox import ENDING, Inbox, Mail
 from leakguard.runtime.live import Live
 from leakguard.runtime.record import Recorder
 from leakguard.store.base import Store
@@ -76,14 +76,18 @@ class Daemon:
         self._executor = executor
         self._outlets = outlets
         self._offset_s: float | None = None
+        self._tries_again = False
 
     def replace(self, parts: Parts, collector: Collector) -> None:
         """Take a new configuration; states, flights and breakers go on."""
         self._live.parts = parts
-        self._collector.close()
-        self._collector = collector
-        if self.recorder is not None:
-            self.recorder.reload(parts.plan)
+        old, self._collector = self._collector, collector
+        old.close()
+        self._write_recording(lambda recorder: recorder.reload(parts.plan))
+
+    def members(self, service: str) -> tuple[int, ...]:
+        """Give the processes of a service, as they were last listed."""
+        return self._collector.members(service)
 
     def watched_directories(self) -> frozenset[CgroupDir]:
         """Give the cgroups whose limits are above what was read."""
@@ -95,9 +99,18 @@ class Daemon:
         `ending`: only what is in flight is looked at. What ends together with the guard is not
         missing, and nothing new is begun.
         """
+        mail = self._inbox.take()
+        try:
+            made = self._deal_with(mail, ending=ending)
+        except Exception as error:
+            self._recover(mail, error)
+            raise
+        self._tries_again = False
+        return made
+
+    def _deal_with(self, mail: Mail, *, ending: bool) -> Step:
         now = self._clock.now()
         jump = self._jump(now)
-        mail = self._inbox.take()
         due = self._in_flight() if ending else self._due(mail, now)
         collected = self._collector.collect(due, now)
         inputs = Inputs(
@@ -109,23 +122,40 @@ class Daemon:
             durable=self._store.last_commit_durable,
             dropped=(*collected.dropped, *self._not_guarded()),
             cannot_act=self._refusals(collected.snapshot),
+            kills=collected.kills,
+            kill_names=collected.no_names,
+            foretold=mail.foretold,
+            ending=ending,
         )
         made = step(self._live.state, inputs, self._live.parts.rules)
         self._live.state = made.state
-        if self.recorder is not None:
-            self._record(self.recorder, inputs, made)
+        self._write_recording(lambda recorder: recorder.tick(inputs, made))
         for name in due:
             self._agenda.set(name, now.boot_s + made.pace.get(name, 1.0))
         self._commit(made, collected.snapshot)
         self._live.ticked = now
+        if ending:
+            self._inbox.refuse(mail.requests, ENDING)
         if jump:
             self._outlets.clock_jumped()
         return made
 
-    def _record(self, recorder: Recorder, inputs: Inputs, made: Step) -> None:
+    def _recover(self, mail: Mail, error: Exception) -> None:
+        """Answer people, and keep the rest for one more tick: perhaps it was not the mail's fault.
+
+        What an act came to is not to be lost; what makes every tick fail is not to stay.
+        """
+        self._inbox.refuse(mail.requests, f"the tick failed ({type(error).__name__}): see the log")
+        if not self._tries_again:
+            self._inbox.put_back(mail)
+        self._tries_again = not self._tries_again
+
+    def _write_recording(self, write: Callable[[Recorder], None]) -> None:
+        if self.recorder is None:
+            return
         try:
-            recorder.tick(inputs, made)
-        except OSError as error:  # a full disk ends the recording, not the guard
+            write(self.recorder)
+        except (OSError, ValueError) as error:  # a full disk ends the recording, not the guard
             log.warning("the recording ends here: %s", error)
             self.recorder = None
 

@@ -2,8 +2,14 @@
 
 from collections.abc import Iterator
 
-from leakguard.core.policy import CatchUp, Mode, ServiceRules
+from leakguard.core.policy import Act, CatchUp, Mode, ServiceRules
 from leakguard.core.units import format_duration
+
+_WHO = {
+    Act.ALWAYS: "",
+    Act.WHEN_VICTIM: ", and the kernel would kill this service",
+    Act.WHEN_LEAKER: ", and nothing guarded beside it grows faster",
+}
 
 
 def triggers_in_words(rules: ServiceRules) -> tuple[str, ...]:
@@ -31,7 +37,8 @@ def _triggers(rules: ServiceRules) -> Iterator[str]:
             else format_duration(lead)
         )
         risk = f"{100 * policy.forecast.risk:g}%"
-        yield f"forecast: the chance of reaching a limit within {within} is above {risk}"
+        who = _WHO[policy.forecast.act]
+        yield f"forecast: the chance of reaching a limit within {within} is above {risk}{who}"
     for schedule in policy.schedules:
         below = schedule.skip_below
         unless = f", unless {measure} is below {below}" if below is not None else ""

@@ -7,11 +7,15 @@ import pytest
 
 from leakguard.core import propose
 from leakguard.core.assessment import Assessment
+from leakguard.core.badness import Outcome
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast
+from leakguard.core.foretold import Foretold, Suspect
 from leakguard.core.inbox import RestartRequest, ScheduleDue
 from leakguard.core.instant import Instant
 from leakguard.core.policy import (
+    Act,
     CatchUp,
+    ForecastRule,
     Policy,
     Proposal,
     Respawn,
@@ -290,6 +294,73 @@ def test_risk_is_what_is_accepted(risk: float) -> None:
     """The same forecast is proposed or not by the accepted risk."""
     found = propose.by_forecast(leaking(8), guarded(foreseeing(risk=risk)), 0.0)
     assert (found is not None) == (risk < 0.5)
+
+
+def told(victim: str, *, runner_up: str = "", certain: bool = True, leaker: str = "") -> Foretold:
+    """Make a prediction for the cgroup; each one is a guarded service, `worker` is this one."""
+
+    def suspect(service: str) -> Suspect | None:
+        return Suspect(pid=len(service), name="python3", service=service) if service else None
+
+    return Foretold(
+        domain="v2:/worker", at=NOW, outcome=Outcome.KILL, victim=suspect(victim),
+        runner_up=suspect(runner_up), leaker=suspect(leaker), certain=certain,
+    )  # fmt: skip
+
+
+def facing(foretold: Foretold | None) -> ServiceState:
+    """Make a leaking service whose cgroup is nearly full, and what is foretold of that."""
+    room = replace(room_of(9), domain="v2:/worker")
+    known = {} if foretold is None else {foretold.domain: foretold}
+    found = replace(facts(trend_of(), forecast(room, trend_of())), foretold=known)
+    return service_of(sample_of(NOW, 100), assessment=found)
+
+
+@pytest.mark.parametrize(
+    ("act", "foretold", "proposed"),
+    [
+        (Act.ALWAYS, None, True),
+        (Act.ALWAYS, told("postgres"), True),
+        (Act.WHEN_VICTIM, None, False),
+        (Act.WHEN_VICTIM, told("postgres"), False),
+        (Act.WHEN_VICTIM, told("postgres", runner_up=NAME), False),
+        (Act.WHEN_VICTIM, told("postgres", runner_up=NAME, certain=False), True),
+        (Act.WHEN_VICTIM, told(NAME), True),
+        (Act.WHEN_LEAKER, None, False),
+        (Act.WHEN_LEAKER, told(NAME, leaker="postgres"), False),
+        (Act.WHEN_LEAKER, told("postgres", leaker=NAME), True),
+        (Act.WHEN_LEAKER, told("postgres"), False),
+    ],
+)
+def test_act(act: Act, foretold: Foretold | None, proposed: bool) -> None:
+    """Whom the kernel would kill matters where the rule says so; what is not known is no reason."""
+    rules = guarded(Policy(forecast=ForecastRule(act=act)))
+    assert (propose.by_forecast(facing(foretold), rules, 0.0) is not None) == proposed
+
+
+@pytest.mark.parametrize("act", Act)
+def test_a_limit_that_kills_nobody_is_acted_on_whatever_act_says(act: Act) -> None:
+    """What the configuration calls a limit is no memory domain."""
+    service = leaking(9, kind=LimitKind.CONFIGURED)
+    rules = guarded(Policy(forecast=ForecastRule(act=act)))
+    assert propose.by_forecast(service, rules, 0.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("foretold", "said"),
+    [
+        (told("postgres"), "; the kernel would kill postgres, not worker"),
+        (told("postgres", certain=False), "; the kernel would probably kill postgres, not worker"),
+        (told(NAME), "; the kernel would kill worker itself"),
+        (told(""), "%"),
+        (None, "%"),
+    ],
+)
+def test_the_reason_names_the_victim(foretold: Foretold | None, said: str) -> None:
+    """Who leaks and who dies are two things, and people are told both."""
+    found = propose.by_forecast(facing(foretold), guarded(foreseeing()), 0.0)
+    assert found is not None
+    assert found.reason.endswith(said)
 
 
 def test_no_forecast_rule_or_no_facts_propose_nothing() -> None:
