@@ -14,6 +14,10 @@ TIMEOUT_S = 15.0
 Plain = dict[str, Any]  # a JSON object is untyped
 
 
+class NobodyAnswers(DaemonError):  # noqa: N818  a kind of DaemonError, named by what is wrong
+    """No daemon is there to be asked."""
+
+
 class Client:
     """Asks the first daemon that answers. Each call is one connection."""
 
@@ -41,7 +45,8 @@ class Client:
         """Make one request to the first socket that can be connected to.
 
         Raises:
-            DaemonError: nothing answers.
+            NobodyAnswers: no socket can be connected to.
+            DaemonError: the answer is late, or none of leakguard's.
             PermissionRefused: the socket is there and this user may not use it.
         """
         refused: OSError | None = None
@@ -66,7 +71,7 @@ class Client:
             raise PermissionRefused(
                 f"not allowed to use {where}: run this as the user that runs the daemon (sudo?)"
             )
-        raise DaemonError(
+        raise NobodyAnswers(
             f"no daemon answers on {where}: start `leakguard run`, or give --socket PATH"
         )
 

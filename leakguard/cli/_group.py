@@ -1,8 +1,11 @@
 """The command group: names and one-line helps are here, so that `--help` imports no command."""
 
+import contextlib
 import difflib
 import importlib
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -19,6 +22,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("status:command", "Show every service: memory, limit, time to limit, decision."),
     "why": ("why:command", "Explain one service: what was seen, what was decided, what is next."),
     "history": ("history:command", "List what happened, newest last."),
+    "victims": ("victims:command", "Tell whom the kernel would kill, domain by domain."),
+    "oom-log": ("oom_log:command", "Tell whom the kernel killed, from any kernel log."),
+    "doctor": ("doctor:command", "Tell what happens here when memory runs out, and why."),
     "restart": ("restart:command", "Restart one service now and wait for the outcome."),
     "pause": ("pause:command", "Take one service out of automatic restarts."),
     "resume": ("resume:command", "Put a service back under guard and close its breaker."),
@@ -37,8 +43,60 @@ Examples:
 """
 
 
+class ReaderGone(Exception):  # noqa: N818  what happened, not a fault of ours
+    """Whoever read stdout or stderr has closed it; click would end the process for BrokenPipe."""
+
+
+@contextlib.contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
 class LazyGroup(click.Group):
     """Imports a command's module only when that command is called."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the command line; `--help` and `--version` print here."""
+        with _past_click():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        with _past_click():
+            return super().invoke(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what stands before the command; an option that belongs behind it is told so."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            right = self._reordered(ctx, error.option_name, given)
+            if right is None:
+                raise
+            raise click.UsageError(
+                f"{error.option_name} belongs after the command: {right}", ctx
+            ) from error
+
+    def _reordered(self, ctx: click.Context, option: str, given: list[str]) -> str | None:
+        """Give the command line with its options behind the command, None when that is not it."""
+        at = next((i for i, word in enumerate(given) if word in COMMANDS), None)
+        if at is None:
+            return "leakguard COMMAND " + shlex.join(given)
+        command = self.get_command(ctx, given[at])
+        known = {name for parameter in command.params for name in parameter.opts} if command else ()
+        if option not in known:
+            return None
+        return shlex.join(["leakguard", given[at], *given[:at], *given[at + 1 :]])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order of the table."""
@@ -92,6 +150,8 @@ def run(args: Sequence[str]) -> int:
         return error.exit_code
     except LeakguardError as error:
         return complain(error)
+    except ReaderGone as error:
+        raise BrokenPipeError from error
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk behind stdout, mostly

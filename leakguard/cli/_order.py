@@ -8,14 +8,23 @@ from leakguard.cli._output import Exit, emit_json, talk
 
 
 def order(
-    socket_path: str | None, service: str, verb: str, body: dict[str, Any], *, as_json: bool
+    socket_path: str | None,
+    service: str,
+    verb: str,
+    body: dict[str, Any],
+    *,
+    as_json: bool,
+    said: str = "",
 ) -> Exit:
-    """Post `verb` for `service`; a refusal is said on stderr and is exit code 1."""
+    """Post `verb` for `service`; a refusal is said on stderr and is exit code 1.
+
+    `said` is printed in place of the daemon's words when it accepts.
+    """
     status, reply = Client(socket_path).post(service_path(service, verb), body)
     if as_json:
         emit_json(reply)
     elif status == HTTPStatus.OK:
-        print(f"{service}: {reply['message']}")
+        print(f"{service}: {said or reply['message']}")
     else:
         talk(f"leakguard: {service}: {reply['message']}")
     return Exit.OK if status == HTTPStatus.OK else Exit.FAILED

@@ -17,6 +17,10 @@ from leakguard.core.errors import (
 )
 
 GAP = "  "
+NARROWEST = 30
+"""Text is not folded into less, whatever the terminal says."""
+CELL = 32
+"""What a cell of prose is cut to where the terminal is narrow."""
 UNKNOWN = "-"
 """What stands in a table where a value is not known."""
 
@@ -93,6 +97,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def count(number: int, word: str) -> str:
+    """Give a number with its word: `1 restart`, `3 restarts`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def cut(text: str, most: int = CELL) -> str:
+    """Give at most so many letters of a text, and show that it goes on."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def local_time(text: str) -> str:

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from leakguard.cli._client import Client
 from leakguard.cli._options import json_option
 from leakguard.cli._output import GAP, UNKNOWN, Exit, complain, emit_json, paint, talk
+from leakguard.cli._socket import default_socket
 from leakguard.core.codec import to_plain
-from leakguard.core.errors import ConfigError
+from leakguard.core.errors import ConfigError, LeakguardError
+from leakguard.core.plan import Plan
 from leakguard.core.units import format_bytes
 from leakguard.runtime.self_check import (
     CheckReport,
@@ -29,6 +33,7 @@ Examples:
 Exit codes: 0 all is well, 1 this machine has problems, 78 the configuration is wrong.
 """
 WIDTH = 13
+ASK_S = 2.0
 
 
 @click.command("check", epilog=EPILOG)
@@ -42,7 +47,10 @@ WIDTH = 13
 @click.option("--no-machine", is_flag=True, help="Check the configuration alone.")
 @json_option()
 def command(path: str | None, no_machine: bool, as_json: bool) -> int:  # noqa: FBT001  click calls it by name
-    """Check a configuration, and what it matches and would do on this machine."""
+    """Check a configuration, and what it matches and would do on this machine.
+
+    Nothing is started, stopped or written. Run it as the user that runs leakguard.
+    """
     from leakguard.config import load
     from leakguard.runtime.clock import SystemClock
 
@@ -54,8 +62,10 @@ def command(path: str | None, no_machine: bool, as_json: bool) -> int:  # noqa: 
             return Exit.CONFIG
         return complain(error)
     clock = SystemClock()
-    machine = None if no_machine else this_machine(loaded.plan, clock)
-    report = check(loaded.plan, clock.now(), machine)
+    plan = replace(loaded.plan, socket_path=_socket(loaded.plan))
+    machine = None if no_machine else this_machine(plan, clock)
+    pid = None if no_machine else _daemon_pid(plan.socket_path)
+    report = check(plan, clock.now(), machine, daemon_pid=pid)
     if as_json:
         emit_json(document(report, loaded.warnings))
     else:
@@ -63,6 +73,22 @@ def command(path: str | None, no_machine: bool, as_json: bool) -> int:  # noqa: 
             talk(f"leakguard: warning: {warning}")
         print("\n".join(lines(report)))
     return Exit.OK if report.ok else Exit.FAILED
+
+
+def _socket(plan: Plan) -> str:
+    """Give where `leakguard run` would serve the control socket."""
+    return plan.socket_path or default_socket(os.environ, root=os.geteuid() == 0)
+
+
+def _daemon_pid(socket_path: str) -> int | None:
+    """Ask the daemon that serves a socket for its pid; None when no leakguard answers."""
+    if not socket_path:
+        return None
+    try:
+        pid = Client(socket_path, timeout_s=ASK_S).get("/api/v1/status").get("pid")
+    except LeakguardError:
+        return None
+    return pid if isinstance(pid, int) else None
 
 
 def document(report: CheckReport, warnings: tuple[str, ...]) -> dict[str, object]:
@@ -80,6 +106,11 @@ def lines(report: CheckReport) -> Iterator[str]:
     yield ""
     channels = ", ".join(report.channels) or "none: nobody is told but the log"
     yield f"channels: {channels}"
+    yield f"state:    {report.state or 'in memory only'}"
+    yield f"socket:   {report.socket or 'none'}"
+    yield f"http:     {report.http or 'off'}"
+    for note in report.notes:
+        yield f"note: {note}"
     for problem in report.problems:
         yield f"{paint('problem', 'red')}: {problem}"
     yield _verdict(report)
@@ -114,7 +145,7 @@ def _here(service: ServiceReport) -> Iterator[str]:
     for match in service.matches:
         yield from _match(match, service.measure)
     if not service.matches:
-        yield _row("matches", "nothing now")
+        yield _row("matches", service.unmatched)
     yield _row("restart by", f"{service.driver}: {service.restart}".strip(": ") or "nobody")
     if service.driver:
         yield _row("started by", service.who_starts or "not known")

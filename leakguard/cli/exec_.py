@@ -1,15 +1,19 @@
 """`leakguard exec`: one command under guard, with its exit code; no file needed."""
 
+import json
 import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from leakguard.cli._options import Duration, check_writable
+from leakguard.cli._output import talk
+from leakguard.cli._runnable import check_socket, why_not_run
 from leakguard.core.errors import PermissionRefused, UnitError, UsageError
+from leakguard.core.events import Event, EventKind, Severity
 from leakguard.core.plan import HttpPlan, Plan, PluginSpec, ServicePlan, StatePlan
 from leakguard.core.policy import (
     ForecastRule,
@@ -25,11 +29,13 @@ from leakguard.core.policy import (
 )
 from leakguard.core.sample import Measure
 from leakguard.core.units import Amount, parse_amount, parse_bytes, parse_duration
+from leakguard.runtime.clock import SystemClock
 
 HARD_SHARE = 0.9
 """`--limit X` also means: above 90 % of X restart at once, whatever the forecast says."""
 
 NAME = re.compile(r"[A-Za-z0-9_.@-]+")
+NOT_NAME = re.compile(r"[^A-Za-z0-9_.@-]")
 DEADLINE_S = 60.0
 STOP_RESERVE_S = 5.0
 
@@ -99,18 +105,32 @@ class Size(click.ParamType[Amount]):
 @click.option("--socket", metavar="PATH", help="Serve the control socket here.")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines on stderr only.")
 @click.option("--record", metavar="FILE", help="Write a recording for `leakguard replay`.")
-def command(**options: Any) -> None:  # click passes what is declared above
+def command(**options: Any) -> int:  # click passes what is declared above
     """Run CMD, and restart it gracefully before its memory runs out.
 
-    stdin and stdout are CMD's own. The exit code is CMD's (128+n for a signal). Signals are
-    passed on; TERM and INT end CMD by its stop sequence.
+    stdin and stdout are CMD's own. The exit code is CMD's: 128+n for a signal, 127 when it is not
+    found, 126 when it cannot be run. Signals are passed on; TERM and INT end CMD.
     """
+    limit = _limit(options["limit"])
+    name = _name(options)
+    rules = _checked(options, name, limit)
+    unfit = why_not_run(options["cmd"][0], os.environ)
+    if unfit is None:
+        _become_guard(options, rules, _make_cgroup(name, limit) if options["own_cgroup"] else "")
+    return _cannot_run(name, *unfit, as_json=options["as_json"])
+
+
+def _name(options: dict[str, Any]) -> str:
+    """Name the service as asked, or after its command as far as its letters allow."""
+    if options["name"] is not None:
+        return str(options["name"])
+    command = Path(options["cmd"][0]).name
+    return NOT_NAME.sub("_", command) or "command"
+
+
+def _become_guard(options: dict[str, Any], rules: ServiceRules, cgroup: str) -> NoReturn:
     from leakguard.runtime.handover import Launch, Options, become_daemon
 
-    limit = _limit(options["limit"])
-    name = options["name"] or Path(options["cmd"][0]).name or "command"
-    rules = _checked(options, name, limit)
-    cgroup = _make_cgroup(name, limit) if options["own_cgroup"] else ""
     private, record = tempfile.mkdtemp(prefix="leakguard-"), options["record"]
     service = ServicePlan(
         rules=rules,
@@ -125,12 +145,30 @@ def command(**options: Any) -> None:  # click passes what is declared above
                 events_to="stderr" if options["as_json"] else "",
                 log_level="off" if options["as_json"] else "warning",
                 record=str(Path(record).resolve()) if record else "",
-                alone=name,
+                alone=rules.name,
                 temporary=private,
                 cgroup=cgroup,
             ),
         )
     )
+
+
+def _cannot_run(name: str, code: int, why: str, *, as_json: bool) -> int:
+    """Say in one line, or as one event, that the command was not even started."""
+    if not as_json:
+        talk(f"leakguard: {why}")
+        return code
+    event = Event(
+        id="exec-1",
+        kind=EventKind.RESTART_FAILED,
+        service=name,
+        wall_s=SystemClock().now().wall_s,
+        severity=Severity.CRITICAL,
+        message=f"cannot start {name}: {why}",
+        details={"exit_code": code},
+    )
+    talk(json.dumps(event.to_line(), ensure_ascii=False, separators=(",", ":")))
+    return code
 
 
 def _checked(options: dict[str, Any], name: str, limit: int | None) -> ServiceRules:
@@ -143,6 +181,8 @@ def _checked(options: dict[str, Any], name: str, limit: int | None) -> ServiceRu
         raise UsageError("--sample-every must be more than nothing, such as 10s")
     if options["record"]:
         check_writable(options["record"])
+    if options["socket"]:
+        check_socket(options["socket"])
     return _rules(options, name, limit)
 
 

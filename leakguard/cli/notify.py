@@ -2,20 +2,31 @@
 
 import os
 import secrets
+from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import click
 
-from leakguard.cli._options import json_option
-from leakguard.cli._output import Exit, emit_json, local_time, paint, table, talk
+from leakguard.cli._client import Client, NobodyAnswers
+from leakguard.cli._options import json_option, socket_option
+from leakguard.cli._output import UNKNOWN, Exit, cut, emit_json, local_time, paint, talk
+from leakguard.cli._table import Column, drawn, fitted, terminal_width
 from leakguard.core.alerts import Alert, AlertStatus
-from leakguard.core.errors import LeakguardError, NotifyError, StoreError, UsageError
+from leakguard.core.errors import (
+    ConfigError,
+    DaemonError,
+    LeakguardError,
+    NotifyError,
+    StoreError,
+    UsageError,
+)
 from leakguard.core.events import EventKind, Severity
-from leakguard.core.instant import Clock, rfc3339
+from leakguard.core.instant import Clock
 from leakguard.core.plan import ChannelPlan, Plan
 from leakguard.core.units import MIB
-from leakguard.store.base import Delivery, DeliveryState
+from leakguard.runtime.delivery_lines import WAITING, plain_delivery
 
 TEST_EPILOG = """\b
 Examples:
@@ -28,6 +39,8 @@ Examples:
   leakguard notify outbox --state /var/lib/leakguard/state.db --json
 """
 MOST = 500
+NO_CONFIGURATION = "no configuration: "
+"""How the message begins when there is no file and no variable."""
 
 Plain = dict[str, Any]  # a JSON object is untyped
 
@@ -62,16 +75,22 @@ def test(path: str | None, channel: str | None, dry_run: bool, as_json: bool) ->
 @click.option("-c", "--config", "path", metavar="FILE", help="Configuration that names the file.")
 @click.option("--state", metavar="PATH", help="The state file itself.")
 @json_option("Print one JSON document.")
-def outbox(path: str | None, state: str | None, as_json: bool) -> None:  # noqa: FBT001  click calls it by name
-    """List alerts that wait to be sent, and those that were given up."""
-    waiting = _waiting(state or _plan(path).state.path)
+@socket_option
+def outbox(path: str | None, state: str | None, as_json: bool, socket_path: str | None) -> None:  # noqa: FBT001  click calls it by name
+    """List alerts that wait to be sent, and those that were given up.
+
+    The daemon is asked. Without one, and with --config or --state, the state file is read.
+    """
+    if path or state:
+        waiting = _of_file(state or _plan(path).state.path)
+    else:
+        waiting = _of_daemon(socket_path)
     if as_json:
-        emit_json({"deliveries": [_plain(delivery) for delivery in waiting]})
+        emit_json({"deliveries": waiting})
     elif not waiting:
         talk("leakguard: nothing waits to be sent")
     else:
-        header = ("AT", "CHANNEL", "STATE", "TRIES", "NEXT", "ALERT", "LAST ANSWER")
-        print(table(header, [_row(delivery) for delivery in waiting]))
+        print("\n".join(drawn(fitted(_columns(waiting), terminal_width()))))
 
 
 def sample_alert(host: str, clock: Clock) -> Alert:
@@ -147,7 +166,34 @@ def _print(result: Plain) -> None:
         print(f"{name} ({result['notifier']}): {paint('failed', 'red')}: {result['answer']}")
 
 
-def _waiting(path: str) -> list[Delivery]:
+def _of_daemon(socket_path: str | None) -> list[Plain]:
+    """Ask the daemon; where none can tell, read the file that the configuration names."""
+    try:
+        status, document = Client(socket_path).ask("GET", f"/api/v1/deliveries?limit={MOST}")
+    except NobodyAnswers as error:
+        if socket_path:
+            raise
+        return _of_file(_usual_file(str(error)))
+    if status == HTTPStatus.NOT_FOUND:
+        return _of_file(
+            _usual_file("the daemon that answers has no page /api/v1/deliveries: restart it")
+        )
+    if status != HTTPStatus.OK:
+        raise DaemonError(str(document.get("error", f"the daemon answered {status}")))
+    return list(document["deliveries"])
+
+
+def _usual_file(why: str) -> str:
+    """Give the state file of the configuration; without one, say `why` the daemon did not tell."""
+    try:
+        return _plan(None).state.path
+    except ConfigError as error:
+        if error.problems[0].startswith(NO_CONFIGURATION):
+            raise DaemonError(f"{why}, or name the state file by --state PATH") from error
+        raise
+
+
+def _of_file(path: str) -> list[Plain]:
     from leakguard.runtime.clock import SystemClock
     from leakguard.store.sqlite import SqliteStore
 
@@ -157,36 +203,29 @@ def _waiting(path: str) -> list[Delivery]:
         raise StoreError(f"there is no state file {path}: name it by --state")
     store = SqliteStore(path, SystemClock(), read_only=True)
     try:
-        return store.deliveries([DeliveryState.PENDING, DeliveryState.GAVE_UP], MOST)
+        return [plain_delivery(delivery) for delivery in store.deliveries(WAITING, MOST)]
     finally:
         store.close()
 
 
-def _plain(delivery: Delivery) -> Plain:
-    pending = delivery.state is DeliveryState.PENDING
-    return {
-        "alert": delivery.alert.id,
-        "channel": delivery.channel,
-        "state": delivery.state.value,
-        "attempts": delivery.attempts,
-        "created_at": rfc3339(delivery.created_wall_s),
-        "next_try_at": rfc3339(delivery.next_try_wall_s) if pending else None,
-        "answer": delivery.answer,
-        "title": delivery.alert.title,
-        "severity": delivery.alert.severity.value,
-        "service": delivery.alert.service or None,
-    }
+def _columns(waiting: list[Plain]) -> list[Column]:
+    """Give the table's columns, and what a narrow terminal can do without."""
 
+    def cells(of: Callable[[Plain], str]) -> list[str]:
+        return [of(delivery) for delivery in waiting]
 
-def _row(delivery: Delivery) -> tuple[str, ...]:
-    plain = _plain(delivery)
-    following = local_time(plain["next_try_at"]) if plain["next_try_at"] else "-"
-    return (
-        local_time(plain["created_at"]),
-        delivery.channel,
-        delivery.state.value,
-        str(delivery.attempts),
-        following,
-        delivery.alert.title,
-        delivery.answer or "-",
-    )
+    answers = cells(lambda d: d["answer"] or UNKNOWN)
+    titles = cells(lambda d: str(d["title"]))
+    return [
+        Column(header="AT", cells=cells(lambda d: local_time(d["created_at"])), goes=2),
+        Column(header="CHANNEL", cells=cells(lambda d: str(d["channel"]))),
+        Column(header="STATE", cells=cells(lambda d: str(d["state"]))),
+        Column(header="TRIES", cells=cells(lambda d: str(d["attempts"])), goes=1),
+        Column(
+            header="NEXT",
+            cells=cells(lambda d: local_time(d["next_try_at"]) if d["next_try_at"] else UNKNOWN),
+            goes=3,
+        ),
+        Column(header="ALERT", cells=titles, short=[cut(t) for t in titles], shrinks=2, goes=4),
+        Column(header="LAST ANSWER", cells=answers, short=[cut(a) for a in answers], shrinks=1),
+    ]

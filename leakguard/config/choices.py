@@ -1,5 +1,7 @@
 """Plug-ins that a configuration names: found by their key, their options checked by their type."""
 
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,16 +9,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from leakguard import plugins
+from leakguard.config.construct import refused, refused_inside
 from leakguard.config.environment import read_secret_file
 from leakguard.config.lines import EnvText, Loc, below, mapping, read_flow
 from leakguard.config.problems import Problem, problems_of
+from leakguard.config.validate import remove
 from leakguard.config.values import options_model, plain, secrets_of
 from leakguard.core.codec import from_plain
-from leakguard.core.errors import LeakguardError, PluginError, UnitError
+from leakguard.core.errors import PluginError, UnitError
 from leakguard.core.plan import PluginSpec
 from leakguard.core.units import Secret
 from leakguard.plugins import NoOptions, Plugin
 
+_MOST_ROUNDS = 8
 _SIGNAL_WORDS = {"kill", "signal", "signals", "stop", "stop_signal", "term"}
 
 
@@ -88,18 +93,17 @@ class Choices:
         try:
             options = model.model_validate(written)
         except ValidationError as error:
-            for problem in problems_of(error, model, loc):
+            found = problems_of(error, model, loc)
+            for problem in found:
                 self._problem(problem.loc, _explain_signals(plugin, problem) or problem.text)
+            self.problems += _wrong_beside(plugin.options, written, found, loc)
             return None
         values = self._with_secrets(plugin.options, options, loc)
         if values is None:
             return None
-        try:
-            from_plain(plugin.options, values)
-        except (LeakguardError, ValueError) as error:
-            self._problem(loc, str(error))
-            return None
-        return PluginSpec(key=plugin.key, options=values)
+        wrong = refused(plugin.options, values, loc)
+        self.problems += wrong
+        return None if wrong else PluginSpec(key=plugin.key, options=values)
 
     def _with_secrets(self, options: type, written: BaseModel, loc: Loc) -> dict[str, Any] | None:
         """Put secrets from files in the place of the keys that name the files."""
@@ -146,6 +150,26 @@ def _split(kind: str, written: object) -> tuple[str, object, bool | None]:
         raise UnitError(f"must name exactly one {word}, found {named} - keep one of: {right}")
     ((key, options),) = rest.items()
     return str(key), options, each
+
+
+def _wrong_beside(
+    options: type, written: object, known: Sequence[Problem], loc: Loc
+) -> tuple[Problem, ...]:
+    """Take out what is known to be wrong, and give what the rest of the options is refused for."""
+    rest, model = deepcopy(written), options_model(options)
+    for _ in range(_MOST_ROUNDS):
+        if not isinstance(rest, dict):
+            return ()
+        for problem in known:
+            remove(rest, problem.loc[len(loc) :])
+        try:
+            values = plain(model.model_validate(rest))
+        except ValidationError as error:
+            known = problems_of(error, model, loc)
+        else:
+            whole = not secrets_of(options)  # a secret may still have to come from its file
+            return (refused if whole else refused_inside)(options, values, loc)
+    return ()
 
 
 def _explain_signals(plugin: Plugin, problem: Problem) -> str:

@@ -14,6 +14,7 @@ from leakguard.config.lines import EnvText
 from leakguard.config.values import (
     TABLE,
     read_amount,
+    read_bytes,
     read_seconds,
     read_secret,
     read_url,
@@ -52,6 +53,8 @@ def read_limit(value: object) -> Amount | None:
     """Read `auto` (None) or a size."""
     if isinstance(value, str) and value == "auto":
         return None
+    if not isinstance(value, str):
+        read_bytes(value)  # refuses it, with sizes alone as what may be meant
     amount = read_amount(value)
     if amount.size_bytes is None:
         raise ValueError("a limit cannot be a share of itself - write auto, or a size: 900MiB")
@@ -65,7 +68,8 @@ def read_risk(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("must be a percentage such as 5%")  # noqa: TRY004  pydantic reports ValueError only
     if isinstance(value, int | float):
-        raise ValueError(f"a bare number has no unit - write {value}%")  # noqa: TRY004  as above
+        meant = 100 * value if 0 < value < 1 else value
+        raise ValueError(f"a bare number has no unit - write {meant:g}%")  # noqa: TRY004  as above
     share = parse_share(value)
     if not 0 < share < 1:
         raise ValueError("must lie between 0% and 100% - 5% is usual")
@@ -127,6 +131,8 @@ def read_address(value: object) -> str:
 
 def read_listen(value: object) -> str:
     """Read `host:port`, or `off` (empty), which YAML reads as false."""
+    if value in ("", None):
+        raise ValueError("is empty - write host:port, such as 127.0.0.1:9847, or off")
     return "" if value is False or value in ("off", "false", "no") else read_address(value)
 
 

@@ -161,6 +161,8 @@ def _read(shown: str, cwd: Path) -> Layer:
     try:
         with (cwd / shown).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
+    except IsADirectoryError:
+        raise ConfigError(f"{shown}: is a directory - {_name_the_file(shown, cwd)}") from None
     except OSError as error:
         raise ConfigError(f"{shown}: {error.strerror} - let leakguard read it") from error
     if len(data) > MOST_BYTES:
@@ -170,6 +172,15 @@ def _read(shown: str, cwd: Path) -> Layer:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{shown}:{line}: not UTF-8 text - save the file as UTF-8") from error
+
+
+def _name_the_file(folder: str, cwd: Path) -> str:
+    """Say what to do about a directory that stands where a file is wanted."""
+    if folder.endswith((".yaml", ".yml")):
+        return "write a file of that name, or rename it"
+    parts = sorted(p.name for p in (cwd / folder).glob("*.y*ml") if p.is_file())
+    name = "config.yaml" if "config.yaml" in parts or not parts else parts[0]
+    return f"name the file in it, such as {os.path.join(folder, name)}"  # noqa: PTH118  keeps the path as it was written
 
 
 def _nothing_found(environ: Mapping[str, str]) -> str:

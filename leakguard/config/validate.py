@@ -63,7 +63,7 @@ def _read_the_rest(result: Validated) -> None:
     new = result.problems
     for _ in range(_MOST_ROUNDS):
         for problem in new:
-            _remove(rest, problem)
+            remove(rest, problem.loc)
         try:
             result.settings = Settings(**rest)
         except ValidationError as error:
@@ -113,11 +113,11 @@ def _is_inside(container: object, part: str | int) -> bool:
     return isinstance(container, dict) and part in container
 
 
-def _remove(data: dict[str, Any], problem: Problem) -> None:
+def remove(data: dict[str, Any], loc: Loc) -> None:
     """Take out what is wrong, or what lacks something that must be there."""
     here: Any = data
     above: list[tuple[Any, str | int]] = []
-    for part in problem.loc:
+    for part in loc:
         inside = isinstance(here, dict) and part in here
         if not inside and not (
             isinstance(here, list) and isinstance(part, int) and part < len(here)

@@ -21,6 +21,7 @@ from pydantic import (
 
 from leakguard.config.lines import EnvText, read_flow
 from leakguard.core.units import (
+    MIB,
     Amount,
     Bytes,
     Seconds,
@@ -43,28 +44,44 @@ class Written:
     word: str
 
 
-def _text_of(value: object, bare: str, kind: str) -> str:
+def _text_of(value: object, units: tuple[str, ...], kind: str) -> str:
+    """Give the text of a value; a bare number is refused with what may have been meant."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"must be {kind}")  # noqa: TRY004  pydantic reports ValueError only
-    if isinstance(value, int | float):
-        raise ValueError(f"a bare number has no unit - write {bare.format(value)}")  # noqa: TRY004  as above
-    return value
+    if not isinstance(value, int | float):
+        return value
+    if not 0 < value < float("inf"):
+        raise ValueError(f"must be {kind}")
+    shown = [f"{value}{unit}" for unit in units]
+    meant = " or ".join((", ".join(shown[:-1]), shown[-1]) if shown[1:] else shown)
+    raise ValueError(f"a bare number has no unit - write {meant}")
+
+
+def _size_units(value: object) -> tuple[str, ...]:
+    """Guess the unit of a bare number: megabytes, unless it is so large that it is bytes."""
+    return ("B",) if isinstance(value, int) and value >= MIB else ("MiB", "KiB")
+
+
+def _amount_units(value: object) -> tuple[str, ...]:
+    if isinstance(value, int | float) and 0 < value <= 100:
+        return ("MiB", "%")
+    return _size_units(value)
 
 
 def read_bytes(value: object) -> Bytes:
     """Read `900MiB`."""
-    return parse_bytes(_text_of(value, "{0}MiB or {0}KiB", "a size such as 900MiB"))
+    return parse_bytes(_text_of(value, _size_units(value), "a size such as 900MiB"))
 
 
 def read_seconds(value: object) -> Seconds:
     """Read `20m`."""
-    return parse_duration(_text_of(value, "{0}s, {0}m or {0}h", "a duration such as 20m"))
+    return parse_duration(_text_of(value, ("s", "m", "h"), "a duration such as 20m"))
 
 
 def read_amount(value: object) -> Amount:
     """Read `900MiB` or `80%`."""
     kind = "a size such as 900MiB, or a share of the limit such as 80%"
-    return parse_amount(_text_of(value, "{0}MiB or {0}%", kind))
+    return parse_amount(_text_of(value, _amount_units(value), kind))
 
 
 def read_secret(value: object) -> Secret:

@@ -99,5 +99,8 @@ class Driver(ABC):
     def who_starts(self) -> str:
         """Say who will start the service again; empty when that is not known."""
 
-    def stop_for_good(self, cancelled: Event) -> None:  # noqa: B027  only `child` owns what it must stop
-        """End the service because leakguard ends; only where leakguard started it."""
+    def stop_for_good(self, cancelled: Event, first: str = "") -> None:  # noqa: B027  only `child` owns what it must stop
+        """End the service because leakguard ends; only where leakguard started it.
+
+        `first`: the signal that told leakguard to end, sent in place of the sequence's first.
+        """

@@ -5,7 +5,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import ClassVar
@@ -88,13 +88,17 @@ class ChildDriver(Driver):
         """Say that leakguard does."""
         return "leakguard"
 
-    def stop_for_good(self, cancelled: Event) -> None:
-        """Carry out the stop sequence as leakguard ends; `cancelled` cuts it short by KILL."""
+    def stop_for_good(self, cancelled: Event, first: str = "") -> None:
+        """Carry out the stop sequence as leakguard ends; `cancelled` cuts it short by KILL.
+
+        `first` is sent in place of its first signal: after Ctrl-C the command sees an INT.
+        """
         running = self._context.children.find(self._context.service)
         if running is not None:
-            waits_s = sum(step.wait for step in self._options.stop)
+            steps = _beginning_with(first, self._options.stop)
+            waits_s = sum(step.wait for step in steps)
             try:
-                self._stop(running, cancelled, waits_s + RESERVE_S + KILL_WAIT_S)
+                self._stop(running, cancelled, waits_s + RESERVE_S + KILL_WAIT_S, steps)
             except DriverError:
                 if not cancelled.is_set():
                     raise
@@ -110,12 +114,18 @@ class ChildDriver(Driver):
             )
         return running
 
-    def _stop(self, running: Incarnation, cancelled: Event, deadline_s: float) -> float | None:
+    def _stop(
+        self,
+        running: Incarnation,
+        cancelled: Event,
+        deadline_s: float,
+        steps: tuple[StopStep, ...] = (),
+    ) -> float | None:
         stop = Stop(
             proc=self._context.children.proc,
             clock=self._context.clock,
             root=running,
-            steps=self._options.stop,
+            steps=steps or self._options.stop,
             to=self._options.to,
             cancelled=cancelled,
             deadline_s=deadline_s,
@@ -161,6 +171,13 @@ class ChildDriver(Driver):
         if spec.cgroup_dir and not os.access(f"{spec.cgroup_dir}/cgroup.procs", os.W_OK):
             yield f"cannot join cgroup {spec.cgroup_dir}: make it, and writable"
         yield from _user_problems(spec.user)
+
+
+def _beginning_with(first: str, steps: tuple[StopStep, ...]) -> tuple[StopStep, ...]:
+    """Put a signal in the place of a sequence's first one, which a lone KILL keeps."""
+    if not first or not steps or steps[0].number == signal.SIGKILL:
+        return steps
+    return (replace(steps[0], signal=first), *steps[1:])
 
 
 def _user_problems(user: str) -> Iterator[str]:

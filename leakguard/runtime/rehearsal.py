@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from leakguard.core.engine import Notice
-from leakguard.core.errors import LeakguardError
+from leakguard.core.errors import LeakguardError, ReadingError, TargetError
 from leakguard.core.events import EventKind, Severity
 from leakguard.core.policy import Mode
 from leakguard.runtime.bootstrap import Parts
@@ -25,10 +25,13 @@ class Rehearsal:
         return self._found.get(service, ())
 
     def run(self, parts: Parts) -> None:
-        """Rehearse every service that runs; one that does not cannot be rehearsed."""
+        """Rehearse every service that runs; one that is not found cannot be rehearsed."""
         for service in parts.roster.names():
             try:
                 location = parts.roster.fresh(service)
+            except (TargetError, ReadingError):
+                continue  # the loop tells that it cannot be located
+            try:
                 driver = parts.drivers.get(service)
                 if driver is None or (location is None and not driver.starts):
                     continue

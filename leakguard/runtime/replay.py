@@ -30,10 +30,11 @@ def replay(lines: Iterable[str], plan: Plan | None = None) -> Iterator[ReplayedT
     A last line that was cut off by a crash is left out.
 
     Raises:
-        UsageError: a line is not part of a recording; the message has its number.
+        UsageError: nothing is recorded, or a line is not part of a recording; says which.
     """
     state: State | None = None
     rules: Rules | None = None
+    number = 0
     for number, line in enumerate(_without_cut_end(lines), 1):
         try:
             document = _object(json.loads(line))
@@ -56,6 +57,8 @@ def replay(lines: Iterable[str], plan: Plan | None = None) -> Iterator[ReplayedT
         yield ReplayedTick(
             decisions=plain_decisions(made.decisions), recorded=document.get("decisions", [])
         )
+    if not number:
+        raise UsageError("nothing is recorded here: give what `leakguard run --record FILE` wrote")
 
 
 def engine_rules(recorded: RecordedRules) -> Rules:

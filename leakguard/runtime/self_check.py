@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from leakguard.core.errors import LeakguardError, TargetError
+from leakguard.core.errors import LeakguardError, ReadingError, TargetError
 from leakguard.core.facts import Surroundings, effective_limit, rooms
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.plan import Plan, ServicePlan
@@ -15,10 +15,13 @@ from leakguard.linux.children import Children, run_here
 from leakguard.linux.procfs import ProcFs
 from leakguard.runtime.bootstrap import Machine, Parts, build
 from leakguard.runtime.collect import Collector
+from leakguard.runtime.places import look_at_places
 from leakguard.runtime.schedule_words import ScheduleReport, report
 from leakguard.runtime.trigger_words import guards_in_words, triggers_in_words
+from leakguard.runtime.unseen import unseen_restarts
 
 CANNOT_SEE = "limits above it cannot be seen from here: they are unknown, not absent"
+NOTHING = "nothing now"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class ServiceReport:
     measure: str
     target: str = ""
     matches: tuple[MatchReport, ...] = ()
+    unmatched: str = ""
+    """What is found where `matches` is empty: nothing, too much, or what cannot be read."""
     driver: str = ""
     restart: str = ""
     """What a restart does."""
@@ -77,8 +82,14 @@ class CheckReport:
     machine: bool
     services: tuple[ServiceReport, ...]
     channels: tuple[str, ...] = ()
+    state: str = ""
+    """The state file; empty: state is kept in memory."""
+    socket: str = ""
+    http: str = ""
+    """The address; empty: off."""
     problems: tuple[str, ...] = ()
     """What is wrong beside the services."""
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -90,6 +101,7 @@ class CheckReport:
 class _Findings:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unmatched: str = NOTHING
 
 
 def this_machine(plan: Plan, clock: Clock) -> Machine:
@@ -103,10 +115,18 @@ def this_machine(plan: Plan, clock: Clock) -> Machine:
     )
 
 
-def check(plan: Plan, now: Instant, machine: Machine | None) -> CheckReport:
-    """Look at every service without acting; without a machine, only at what the file says."""
+def check(
+    plan: Plan, now: Instant, machine: Machine | None, *, daemon_pid: int | None = None
+) -> CheckReport:
+    """Look at every service without acting; without a machine, only at what the file says.
+
+    `daemon_pid`: the leakguard daemon that answers on the plan's socket.
+    """
     problems: list[str] = []
+    notes: list[str] = []
     if machine is not None:
+        places = look_at_places(plan, machine.proc, daemon_pid)
+        problems, notes = places.problems, places.notes
         _attempt(
             lambda: build(replace(plan, services=()), machine, {}, _never_seen), problems, "alerts"
         )
@@ -116,7 +136,11 @@ def check(plan: Plan, now: Instant, machine: Machine | None) -> CheckReport:
         machine=machine is not None,
         services=tuple(_service(plan, service, now, machine) for service in plan.services),
         channels=tuple(f"{c.name} ({c.notifier.key})" for c in plan.channels),
+        state=plan.state.path,
+        socket=plan.socket_path,
+        http=plan.http.listen,
         problems=tuple(problems),
+        notes=tuple(notes),
     )
 
 
@@ -146,6 +170,7 @@ def _service(
         said,
         target=seen.target,
         matches=seen.matches,
+        unmatched="" if seen.matches else found.unmatched,
         restart=seen.restart,
         who_starts=seen.who_starts,
         problems=tuple(dict.fromkeys(found.problems)),
@@ -203,6 +228,10 @@ class _Look:
                 yield self._measured(reading, snapshot)
                 continue
             reason = reading.reason
+            if not isinstance(reading, Absent):
+                self._found.unmatched = f"not known: {reason}"
+            elif reading.ambiguous:
+                self._found.unmatched = reason.removeprefix(f"{reading.service}: ")
             if isinstance(reading, Absent) and self._service.rules.restart.starts:
                 self._found.notes.append("leakguard starts it when it runs")
             else:
@@ -284,22 +313,28 @@ class _Look:
         to = self._found.problems if acts else self._found.notes
         for name in self._parts.roster.names():
             driver = self._parts.drivers.get(name)
-            location = self._parts.roster.fresh(name)
             if driver is None:
                 continue
+            try:
+                location = self._parts.roster.fresh(name)
+            except (TargetError, ReadingError):
+                continue  # what cannot be located is said already
             if location is None and not driver.starts:
-                continue  # that it does not run is said already
+                continue  # and so is what does not run
             try:
                 found = driver.rehearse(location)
             except (LeakguardError, OSError) as error:
                 found = (str(error),)
             to += [f"cannot act on {name}: {problem}" for problem in found]
-            self._hidden_limits(location)
+            if location is not None:
+                self._hidden_limits(location)
+                self._found.notes += unseen_restarts(
+                    location, self._service.rules.restart.driver, self._machine.proc
+                )
 
-    def _hidden_limits(self, location: Location | None) -> None:
-        if location is None or self._complete(location):
-            return
-        self._found.notes.append(CANNOT_SEE)
+    def _hidden_limits(self, location: Location) -> None:
+        if not self._complete(location):
+            self._found.notes.append(CANNOT_SEE)
 
     def _complete(self, location: Location) -> bool:
         cgroups = self._machine.cgroups

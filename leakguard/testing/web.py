@@ -49,6 +49,8 @@ def worker(**changes: object) -> ServiceStatus:
         "veto_counts": {"grace": 4},
         "sample_errors": 1,
         "oom_kills": 2,
+        "oom_causes": {"own_limit": 2},
+        "deaths": {"oom_own_limit": 1, "crash": 1},
         "next_sample_s": 10.0,
     }
     return ServiceStatus(**{**values, **changes})  # type: ignore[arg-type]  # tests choose the fields
@@ -117,6 +119,7 @@ class FakeBack:
 
     state: Status = field(default_factory=sample_status)
     happened: list[Event] = field(default_factory=list)
+    outbox: list[dict[str, object]] = field(default_factory=list)
     points: Sequence[tuple[float, ...]] = ()
     liveness: tuple[bool, str] = (True, "")
     accepts: bool = True
@@ -141,6 +144,10 @@ class FakeBack:
             ids = [event.id for event in newest]
             newest = newest[ids.index(before) + 1 :] if before in ids else []
         return [e for e in newest if service in ("", e.service)][:limit]
+
+    def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
+        """Give what was set."""
+        return self.outbox[:limit]
 
     def series(self, service: str, since_wall_s: float, points: int) -> Sequence[tuple[float, ...]]:
         """Give the last `points` of what was set."""

@@ -53,6 +53,7 @@ class WebApp:
             ("GET", re.compile(r"/metrics"), self._metrics_text),
             ("GET", re.compile(r"/api/v1/status"), self._status),
             ("GET", re.compile(r"/api/v1/events"), self._events),
+            ("GET", re.compile(r"/api/v1/deliveries"), self._deliveries),
             ("GET", re.compile(rf"/api/v1/services/{name}"), self._service),
             ("GET", re.compile(rf"/api/v1/services/{name}/series"), self._series),
             (
@@ -154,6 +155,10 @@ class WebApp:
                 "before": events[-1].id if len(events) == limit else None,
             }
         )
+
+    def _deliveries(self, request: HttpRequest) -> HttpResponse:
+        limit = _whole(request, "limit", default=100, highest=MAX_EVENTS)
+        return as_json({"deliveries": [dict(row) for row in self._back.deliveries(limit)]})
 
     def _must_be_known(self, service: str) -> None:
         status = self._back.status()

@@ -29,6 +29,10 @@ class Back(Protocol):
         """
         ...
 
+    def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
+        """Give at most `limit` alerts that wait to be sent or were given up, newest first."""
+        ...
+
     def series(self, service: str, since_wall_s: float, points: int) -> Sequence[tuple[float, ...]]:
         """Give at most `points` of (wall_s, value, min, max in bytes) since then, oldest first."""
         ...

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from leakguard.cli.main import main
 from leakguard.core.instant import Instant
 from leakguard.core.units import MIB
 from leakguard.runtime.clock import SystemClock
@@ -74,6 +75,34 @@ def test_unrelated_matches_are_ambiguous(
     assert problem.startswith("a: 2 unrelated processes match ")
     assert problem.endswith("make the target narrower, or set `each: true`")
     assert all(str(process.pid) in problem for process in running)
+
+
+@pytest.mark.parametrize(
+    ("target", "row"),
+    [
+        ("cmdline: {mark}", "2 unrelated processes match "),
+        ("cmdline: no-such-{mark}", "nothing now"),
+        ("pidfile: {folder}/none.pid", "nothing now"),
+    ],
+)
+@pytest.mark.usefixtures("running")
+def test_what_matches_is_said_as_it_is(
+    tmp_path: Path,
+    mark: str,
+    capsys: pytest.CaptureFixture[str],
+    target: str,
+    row: str,
+) -> None:
+    """Too much is not nothing."""
+    inside = target.format(mark=mark, folder=tmp_path)
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        f"services: {{a: {{target: {{{inside}}}}}}}\nstate: {{path: ''}}\nhttp: {{listen: off}}\n"
+        f"socket: {tmp_path}/x.sock\n"
+    )
+    assert main(["check", "-c", str(file)]) == 1
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  matches")]
+    assert [line.partition("matches")[2].strip()[: len(row)] for line in rows] == [row]
 
 
 def test_no_match_is_a_problem(tmp_path: Path, mark: str) -> None:

@@ -189,6 +189,24 @@ def test_restart_json_has_the_outcome(back: FakeBack, capsys: Capture) -> None:
     assert captured.err == ""
 
 
+def test_outbox_asks_the_daemon(back: FakeBack, capsys: Capture) -> None:
+    """What waits is known to the daemon, also where it keeps no file; no configuration is read."""
+    back.outbox = [
+        {
+            "alert": "i-1", "channel": "ops", "state": "pending", "attempts": 2,
+            "created_at": "2026-11-22T21:00:00Z", "next_try_at": "2026-11-22T21:05:00Z",
+            "answer": "500", "title": "worker is leaking", "severity": "warning",
+            "service": "worker",
+        }
+    ]  # fmt: skip
+    assert main(["notify", "outbox", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"deliveries": back.outbox}
+    assert main(["notify", "outbox"]) == 0
+    assert " ".join(capsys.readouterr().out.splitlines()[1].split()) == (
+        "Sun 22 Nov 21:00:00 ops pending 2 Sun 22 Nov 21:05:00 worker is leaking 500"
+    )
+
+
 def test_restart_that_is_refused_names_the_guard(back: FakeBack, capsys: Capture) -> None:
     """A refusal is exit code 1 and shows the guard's words."""
     back.accepts, back.message = False, "paused: paused by bob until it is resumed"
@@ -213,6 +231,7 @@ def test_restart_gives_up_waiting(capsys: Capture) -> None:
 def test_pause_and_resume(back: FakeBack, capsys: Capture) -> None:
     """Both send who asked; pause sends how long and why."""
     back.message = "paused by alice"
+    back.state = sample_status(services=(worker(paused="paused by alice until it is resumed"),))
     assert main(["pause", "worker", "--for", "2h", "--reason", "load test"]) == 0
     request = back.asked[0]
     assert isinstance(request, PauseRequest)
@@ -221,6 +240,31 @@ def test_pause_and_resume(back: FakeBack, capsys: Capture) -> None:
     first, *rest = capsys.readouterr().out.split("\n", 1)
     assert first == "worker: paused by alice"
     assert json.loads(rest[0])["accepted"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"restarts": ()}, "it was not paused and its breaker was not open: nothing to resume"),
+        (
+            {},
+            (
+                "it was not paused and its breaker was not open; its restarts are counted from 0"
+                " again"
+            ),
+        ),
+        ({"paused": "paused by bob"}, "resumed by alice"),
+        ({"breaker_open": True}, "resumed by alice"),
+    ],
+)
+def test_resume_says_when_there_was_nothing_to_resume(
+    back: FakeBack, capsys: Capture, changes: dict[str, object], said: str
+) -> None:
+    """It is no error, and people learn that the pause was not what they thought."""
+    back.message = "resumed by alice"
+    back.state = sample_status(services=(worker(**changes),))
+    assert main(["resume", "worker"]) == 0
+    assert capsys.readouterr().out == f"worker: {said}\n"
 
 
 def test_a_refused_pause_fails(back: FakeBack, capsys: Capture) -> None:

@@ -33,6 +33,41 @@ def test_the_exit_code_is_the_commands(script: str, code: int) -> None:
     assert (ended.returncode, ended.stdout) == (code, "said\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("no-such-command", 127, "no-such-command does not exist: correct its name, or PATH"),
+        ("./none", 127, "./none does not exist: correct its path"),
+        ("./plain", 126, f"./plain is not executable for uid {os.geteuid()}: chmod +x it"),
+        (".", 126, "./. is a directory"),
+    ],
+)
+def test_a_command_that_cannot_run_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, code: int, words: str
+) -> None:
+    """As with a shell: 127 when it is not there, 126 when it cannot be executed."""
+    (tmp_path / "plain").write_text("data")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    monkeypatch.chdir(tmp_path)
+    ended = run_exec("--", command if command != "." else "./.")
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr.splitlines() == [ended.stderr.rstrip("\n")]
+    assert ended.stderr.startswith(f"leakguard: {words}")
+    (event,) = [json.loads(line) for line in run_exec("--json", "--", "./none").stderr.splitlines()]
+    assert (event["event"], event["exit_code"]) == ("RestartFailed", 127)
+
+
+def test_a_socket_without_a_directory_makes_none(tmp_path: Path) -> None:
+    """A typo in --socket must not leave directories behind; nothing is started."""
+    there = tmp_path / "none" / "x.sock"
+    ended = run_exec("--socket", str(there), "--", "/bin/sh", "-c", "echo ran")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        f"leakguard: --socket {there}: there is no {there.parent}: make it, or name another place\n"
+    )
+    assert not there.parent.exists()
+
+
 def test_json_is_alone_on_stderr() -> None:
     """With --json stderr has JSON lines and nothing else."""
     ended = run_exec("--json", "--", "/bin/sh", "-c", "echo data; exit 3")
@@ -71,6 +106,30 @@ def test_signals_reach_the_command(tmp_path: Path) -> None:
     assert said.read_text().split() == ["ready", "usr1", "term"]
     events = [event["event"] for event in json_lines((tmp_path / "events").read_text())]
     assert events == ["DaemonStarted", "RestartDecided", "ServiceStarted", "DaemonStopped"]
+
+
+@pytest.mark.parametrize(
+    ("signum", "trap", "code"),
+    [
+        (signal.SIGINT, ":", 130),
+        (signal.SIGTERM, ":", 143),
+        (signal.SIGINT, "trap 'exit 9' INT", 9),
+        (signal.SIGTERM, "trap 'exit 9' INT", 143),
+    ],
+)
+def test_the_command_gets_the_signal_that_came(
+    tmp_path: Path, signum: signal.Signals, trap: str, code: int
+) -> None:
+    """Ctrl-C reaches the command as INT and TERM as TERM; its own end is the exit code."""
+    script = f"{trap}; touch {tmp_path}/up; while :; do sleep 0.05; done"
+    process = subprocess.Popen([*EXEC, "--", "/bin/sh", "-c", script])
+    try:
+        until((tmp_path / "up").exists)
+        process.send_signal(signum)
+        assert process.wait(LIMIT_S) == code
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:

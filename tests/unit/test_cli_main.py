@@ -1,5 +1,6 @@
 """The command line itself: lazy imports, help, typos, and errors turned into exit codes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,10 +73,10 @@ def test_status_imports_only_click() -> None:
 
 
 def test_help_fits_one_screen(capsys: Capture) -> None:
-    """`--help` lists every command on at most 30 lines of at most 80 letters."""
+    """`--help` has a line for each command, at most 15 more, and 80 letters a line."""
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 30
+    assert len(lines) <= len(_group.COMMANDS) + 15
     assert max(map(len, lines)) <= 80
     assert {line.split()[0] for line in lines if line.startswith("  ") and line.split()} >= set(
         _group.COMMANDS
@@ -123,6 +124,13 @@ def test_no_command_shows_the_help(capsys: Capture) -> None:
         (["pause", "worker", "--for", "2"], "write a number and a unit"),
         (["history", "--limit", "0"], "0 is not in the range"),
         (["why"], "Missing argument 'SERVICE'"),
+        (["--nope", "status"], "No such option '--nope'"),
+        (
+            ["--socket", "/x y", "status"],
+            "--socket belongs after the command: leakguard status --socket '/x y'",
+        ),
+        (["-c", "a.yaml", "check", "--json"], "leakguard check -c a.yaml --json"),
+        (["--json"], "--json belongs after the command: leakguard COMMAND --json"),
     ],
 )
 def test_usage_errors_are_exit_code_2(args: list[str], words: str, capsys: Capture) -> None:
@@ -173,6 +181,39 @@ def test_what_a_command_raises_ends_in_a_code(
 
     monkeypatch.setattr(_group.LazyGroup, "resolve_command", lambda *_: ("boom", boom, []))
     assert main(["boom"]) == code
+
+
+CUT_OFF = (["--help"], ["--version"], ["schema"], ["plugins"], ["statsu"], ["health"])
+
+
+@pytest.mark.parametrize("args", CUT_OFF, ids=" ".join)
+def test_a_reader_that_is_gone_ends_any_command_quietly(args: list[str]) -> None:
+    """`leakguard … | true` has the code of a tool that died by SIGPIPE, and says nothing more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leakguard", *args],
+        cwd=Path(__file__).parents[2],
+        stdout=writing,
+        stderr=writing,
+    )
+    os.close(writing)
+    assert process.wait(60) == 141
+
+
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    """The last buffer fails as late as when the command has ended."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "leakguard", "--version"],
+            cwd=Path(__file__).parents[2],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "leakguard: output: No space left on device\n")
 
 
 def test_what_a_command_returns_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from leakguard.cli import _output, _words, plugins_, status, why
 from leakguard.cli._options import who
+from leakguard.cli._table import Column, fitted
 from leakguard.cli.main import main
 from leakguard.core.codec import to_plain
 from leakguard.core.forecast import TimeToLimit
 from leakguard.core.status import LimitStatus, ServiceStatus
 from leakguard.plugins import KINDS, names
-from leakguard.testing.web import quiet, sample_status, worker
+from leakguard.testing.web import MIB, quiet, sample_status, worker
 
 Capture = pytest.CaptureFixture[str]
 
@@ -46,6 +47,17 @@ def plain(service: ServiceStatus) -> dict[str, Any]:
     return dict(to_plain(service))
 
 
+def passed(headroom_bytes: int) -> LimitStatus:
+    """Give a limit that is reached at once."""
+    return LimitStatus(
+        kind="cgroup",
+        path="/x",
+        limit_bytes=100 * MIB,
+        headroom_bytes=headroom_bytes,
+        time_to_limit=TimeToLimit(p05_s=0.0, p50_s=0.0, p95_s=0.2),
+    )
+
+
 def full_at(p05: float | None, p50: float | None, p95: float | None) -> str:
     """Print when a limit with these quantiles is reached."""
     times = TimeToLimit(p05_s=p05, p50_s=p50, p95_s=p95)
@@ -68,6 +80,24 @@ def test_a_time_is_a_date_with_a_range(
 ) -> None:
     """Days are left out where they are the same; what is not foreseen is said."""
     assert full_at(*quantiles) == text
+
+
+def test_the_evidence_names_what_is_passed() -> None:
+    """Less than nothing is not left."""
+    shown = dict(why.evidence(plain(worker(limits=(passed(-5 * MIB),)))))
+    assert shown["limit (cgroup)"] == ("100 MiB (104857600 B) passed by 5.00 MiB (5242880 B) /x")
+
+
+@pytest.mark.parametrize(("headroom_bytes", "text"), [(-1, "passed"), (0, "now"), (4096, "now")])
+def test_a_limit_that_is_reached_has_no_range(headroom_bytes: int, text: str) -> None:
+    """`21:00 (21:00 to 21:00)` would say nothing."""
+    assert _words.full_at(plain(worker(nearest=passed(headroom_bytes)))) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 ticks"), (1, "1 tick"), (2, "2 ticks")])
+def test_one_is_singular(number: int, text: str) -> None:
+    """A number and its word agree."""
+    assert _output.count(number, "tick") == text
 
 
 def test_what_is_not_known_is_a_dash() -> None:
@@ -99,7 +129,47 @@ def test_a_narrow_terminal_gets_the_decision_on_its_own_line(
     monkeypatch.setenv("COLUMNS", "150")
     lines = status._draw([plain(worker()), plain(quiet())]).splitlines()  # noqa: SLF001  as above
     assert lines[2] == "  hold (forecast): the window at 03:00 comes first"
-    assert len(lines) == 5
+    assert len(lines) == 4  # nothing was decided of the second
+
+
+@pytest.mark.parametrize(
+    ("columns", "header"),
+    [
+        (140, "SERVICE MODE PHASE VERDICT MEMORY LIMIT SLOPE LIMIT REACHED LEFT"),
+        (100, "SERVICE MODE PHASE VERDICT MEMORY LIMIT SLOPE LIMIT REACHED LEFT"),
+        (80, "SERVICE MODE PHASE VERDICT MEMORY LIMIT LIMIT REACHED"),
+        (50, "SERVICE PHASE MEMORY LIMIT REACHED"),
+        (40, "SERVICE PHASE MEMORY"),
+    ],
+)
+def test_a_terminal_gets_what_fits(
+    columns: int, header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is wider than the terminal; what a person needs most goes last."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = status._draw([plain(worker()), plain(quiet())]).splitlines()  # noqa: SLF001  as above
+    assert max(map(len, lines)) <= columns
+    assert " ".join(lines[0].split()) == header
+
+
+def test_a_table_without_an_end_keeps_everything() -> None:
+    """In a pipe nothing is shortened or left out."""
+    columns = [Column(header="A", cells=["x" * 300], short=["x"], shrinks=1, goes=1)]
+    assert fitted(columns, None) == columns
+    assert [column.cells for column in fitted(columns, 10)] == [["x"]]
+
+
+def test_columns_that_never_go_may_be_too_wide() -> None:
+    """Better a line that the terminal folds than no name."""
+    columns = [Column(header="A", cells=["name"]), Column(header="B", cells=["x"], goes=1)]
+    assert [column.header for column in fitted(columns, 2)] == ["A"]
+
+
+def test_long_prose_is_cut_visibly() -> None:
+    """A cell that goes on says so."""
+    assert [_output.cut(text, 4) for text in ("four", "fives")] == ["four", "fiv…"]
 
 
 def test_no_service_is_said() -> None:
@@ -118,11 +188,30 @@ def test_no_service_is_said() -> None:
         ({"nearest": None, "limits": ()}, "`limit: SIZE`"),
         ({"threshold_bytes": None}, "`restart.threshold`"),
         ({}, "`leakguard restart worker` restarts it now"),
+        ({"mode": "observe"}, "`leakguard restart worker` restarts it now"),
+        ({"paused": "paused by bob"}, "`leakguard restart worker --force` restarts it now"),
+        ({"breaker_open": True}, "`leakguard restart worker --force` restarts it now"),
+        ({"phase": "missing"}, "worker is not found: it is guarded again once its target matches"),
+        ({"phase": "missing", "driver": "command"}, "`leakguard restart worker` restarts it now"),
     ],
 )
 def test_why_says_what_would_change_it(changes: dict[str, object], words: str) -> None:
     """Each thing that holds leakguard back comes with the way to change it."""
     assert words in " ".join(why.changes(plain(worker(**changes))))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"driver": ""},
+        {"in_flight": "a7"},
+        {"cannot_act": ("nobody is known to start it again",)},
+        {"phase": "missing"},
+    ],
+)
+def test_why_offers_no_restart_that_would_be_refused(changes: dict[str, object]) -> None:
+    """Without a driver, in flight, with what cannot act, or where nothing runs."""
+    assert "leakguard restart" not in " ".join(why.changes(plain(worker(**changes))))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +223,18 @@ def test_why_says_what_would_change_it(changes: dict[str, object], words: str) -
         ({"last_decision": ""}, "Nothing has called for a restart yet."),
         ({"in_flight": "a7"}, "A restart is in flight (a7)."),
         ({"mode": "observe"}, "a restart would be alerted of, not carried out."),
+        ({"driver": ""}, "without a driver, a restart would be alerted of, not carried out."),
+        ({"paused": "paused by bob"}, "while it is paused, nothing restarts it."),
+        ({"breaker_open": True}, "the breaker is open, so a restart would be alerted of"),
+        ({"cannot_act": ("no right",)}, "a restart would be tried, and fail as things are."),
+        ({"phase": "missing"}, "Next: it is looked for again and again, and nothing is restarted"),
+        ({"phase": "missing", "driver": "child"}, "Next: leakguard starts it again"),
+        ({"restarts_left": 1}, "1 restart is left before the breaker opens"),
+        ({"nearest": passed(-5 * MIB)}, "The cgroup limit of /x is passed by 5.00 MiB."),
+        (
+            {"nearest": passed(4096)},
+            "4.00 KiB are left below the cgroup limit of /x, which is full now.",
+        ),
         ({"value_bytes": 921 * 1024**2}, "the threshold of 920 MiB is crossed"),
         ({"pid": None, "age_s": None}, "worker (its processes watching) held"),
     ],

@@ -65,7 +65,23 @@ ONE_PROBLEM = [
     # -- units
     (
         service("limit: 900"),
-        "config.yaml:4: services.w.limit: a bare number has no unit - write 900MiB or 900%",
+        "config.yaml:4: services.w.limit: a bare number has no unit - write 900MiB or 900KiB",
+    ),
+    (service("limit: -1"), "config.yaml:4: services.w.limit: must be a size such as 900MiB"),
+    (
+        restart("threshold: 80"),
+        ("config.yaml:4: services.w.restart.threshold.above: a bare number has no unit - "
+        "write 80MiB or 80%"),
+    ),
+    (
+        restart("threshold: 900"),
+        ("config.yaml:4: services.w.restart.threshold.above: a bare number has no unit - "
+        "write 900MiB or 900KiB"),
+    ),
+    (
+        restart("threshold: 943718400"),
+        ("config.yaml:4: services.w.restart.threshold.above: a bare number has no unit - "
+        "write 943718400B"),
     ),
     (
         service("sample_every: 10"),
@@ -88,7 +104,8 @@ ONE_PROBLEM = [
         "write a number and a unit, such as 900MiB"),
     ),
     (restart("threshold: 0%"), "config.yaml:4: services.w.restart.threshold.above: must be above 0 - "),
-    (restart("forecast: {risk: 0.05}"), "config.yaml:4: services.w.restart.forecast.risk: a bare number has no unit - write 0.05%"),
+    (restart("forecast: {risk: 0.05}"), "config.yaml:4: services.w.restart.forecast.risk: a bare number has no unit - write 5%"),
+    (restart("forecast: {risk: 5}"), "config.yaml:4: services.w.restart.forecast.risk: a bare number has no unit - write 5%"),
     (restart("forecast: {risk: 100%}"), "config.yaml:4: services.w.restart.forecast.risk: must lie between 0% and 100% - 5% is usual"),
     (service("limit: 80%"), "config.yaml:4: services.w.limit: a limit cannot be a share of itself - "),
     (restart("deadline: 0s"), "config.yaml:4: services.w.restart.deadline: must be longer than 0s"),
@@ -132,7 +149,8 @@ ONE_PROBLEM = [
     ("services: {w: {target: {cmdline: '('}}}", "config.yaml:1: services.w.target.cmdline: "),
     ("services: {w: {target: {pidfile: 3}}}", "config.yaml:1: services.w.target.pidfile.path: must be text - put it in quotes"),
     (restart("driver: singal"), "config.yaml:4: services.w.restart.driver: no driver named 'singal', did you mean 'signal'?"),
-    (restart("driver: {signal: {stop: [HALT]}}"), "config.yaml:4: services.w.restart.driver.signal: 'HALT' is not a signal"),
+    (restart("driver: {signal: {stop: [HALT]}}"), "config.yaml:4: services.w.restart.driver.signal.stop[0]: 'HALT' is not a signal"),
+    (restart("driver: {signal: {stop: [KILL, TERM]}}"), "config.yaml:4: services.w.restart.driver.signal: a step after KILL never comes: put KILL last"),
     (restart("driver: {signal: {stop: [{signal: TERM, wait: 5}]}}"), "config.yaml:4: services.w.restart.driver.signal.stop[0].wait: a bare number has no unit - "),
     (restart("driver: child"), "config.yaml:4: services.w.restart.driver: starts the service itself - use it with the target child alone"),
     ("services: {w: {target: {child: [x]}, restart: {driver: signal}}}", "config.yaml:1: services.w.restart.driver: leakguard itself starts the target child - leave driver out"),
@@ -152,6 +170,7 @@ ONE_PROBLEM = [
     # -- http and state
     (top('http: {listen: "0.0.0.0:9847"}'), "config.yaml:2: http.listen: can be reached from other machines, and there is no token - "),
     (top('http: {listen: ":9847"}'), "config.yaml:2: http.listen: ':9847' is not an address - "),
+    (top('http: {listen: ""}'), "config.yaml:2: http.listen: is empty - write host:port, such as 127.0.0.1:9847, or off"),
     (top("http: {listen: 9847}"), "config.yaml:2: http.listen: must be host:port in quotes, "),
     (top("http: {token_file: nowhere}"), "config.yaml:2: http.token_file: cannot read "),
     (top("http: {token: a, token_file: b}"), "config.yaml:2: http.token_file: token is there too - keep one of the two"),
@@ -196,6 +215,44 @@ http: {listen: "0.0.0.0:80"}
         ["config.yaml:14", "alerts.channels.ops.slack.webhook_url"],
         ["config.yaml:15", "alerts.routes[0].to"],
         ["config.yaml:16", "http.listen"],
+    ]
+
+
+def test_everything_wrong_in_a_plug_in_is_said_at_once(tmp_path: Path) -> None:
+    """What has the wrong type hides neither a wrong signal beside it nor the next step's."""
+    stop = "[{signal: FOO, wait: 5}, {signal: BAR, wiat: 5s}, {signal: KILL}]"
+    assert problems(tmp_path, restart(f"driver: {{signal: {{stop: {stop}}}}}")) == [
+        f"config.yaml:4: services.w.restart.driver.signal.stop{text}"
+        for text in (
+            "[0].wait: a bare number has no unit - write 5s, 5m or 5h",
+            "[0]: 'FOO' is not a signal: write TERM, INT, QUIT, HUP or KILL",
+            "[1].wiat: is not known here - did you mean 'wait'?",
+            "[1]: 'BAR' is not a signal: write TERM, INT, QUIT, HUP or KILL",
+        )
+    ]
+
+
+def test_a_wrong_option_does_not_make_a_secret_missing(tmp_path: Path) -> None:
+    """The secret comes from its file; only the wrong option is said."""
+    (tmp_path / "url").write_text("https://hooks.example.org/x")
+    text = top("alerts: {channels: {o: {slack: {webhook_url_file: url, mention: [x]}}}}")
+    assert problems(tmp_path, text) == [
+        "config.yaml:2: alerts.channels.o.slack.mention: must be text - put it in quotes"
+    ]
+
+
+def test_a_directory_in_place_of_a_file_names_the_file(tmp_path: Path) -> None:
+    """For `-c` the file that lies in it, for a part of conf.d that it is in the way."""
+    (tmp_path / "etc" / "conf.d" / "x.yaml").mkdir(parents=True)
+    (tmp_path / "etc" / "main.yml").write_text(WORKER)
+    found: list[str] = []
+    for path in ("etc", "etc/main.yml"):
+        with pytest.raises(ConfigError) as caught:
+            load(path, environ={}, cwd=tmp_path, secrets="")
+        found += caught.value.problems
+    assert found == [
+        "etc: is a directory - name the file in it, such as etc/main.yml",
+        "etc/conf.d/x.yaml: is a directory - write a file of that name, or rename it",
     ]
 
 
@@ -252,7 +309,7 @@ def test_broken_files_are_all_named(tmp_path: Path) -> None:
     [
         ("no.yaml", {}, "no.yaml: no such file - correct -c, or write the file"),
         (None, {"LEAKGUARD_CONFIG": "no.yaml"}, "no.yaml: no such file - correct $LEAKGUARD_CONFIG, "),
-        (".", {}, ".: Is a directory - "),
+        (".", {}, ".: is a directory - name the file in it, such as ./config.yaml"),
         (None, {"XDG_CONFIG_HOME": "/nowhere"}, "no configuration: there is no /nowhere/leakguard/config.yaml and no "),
     ],
 )  # fmt: skip

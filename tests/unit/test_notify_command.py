@@ -1,6 +1,9 @@
 """`leakguard notify`: the exact request, the answers, and what waits in the outbox."""
 
+import contextlib
 import json
+import socketserver
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,65 @@ def test_outbox_lists_what_waits_and_what_was_given_up(
     assert main(["notify", "outbox", "--state", str(tmp_path / "state.db")]) == 0
     assert "404 no_service" in capsys.readouterr().out
     store.close()
+
+
+class OldDaemon(socketserver.StreamRequestHandler):
+    """Knows no page but says so as a daemon does."""
+
+    def handle(self) -> None:
+        """Answer one request."""
+        self.rfile.readline()
+        body = b'{"error": "there is nothing at /api/v1/deliveries"}'
+        self.wfile.write(b"HTTP/1.0 404 Not Found\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+@pytest.mark.parametrize("daemon", [False, True], ids=["no daemon", "old daemon"])
+def test_outbox_falls_back_to_the_state_file(
+    config: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    daemon: bool,
+) -> None:
+    """Where no daemon can tell, the file of the configuration is read."""
+    path = f"{tmp_path}/daemon.sock"
+    monkeypatch.setenv("LEAKGUARD_SOCKET", path)
+    monkeypatch.setenv("LEAKGUARD_CONFIG", config)
+    clock = FakeClock()
+    store = SqliteStore(str(tmp_path / "state.db"), clock)
+    store.commit(tick(clock.now(), alerts=(alert("i-1"),)))
+    store.close()
+    with contextlib.ExitStack() as stack:
+        if daemon:
+            server = stack.enter_context(socketserver.UnixStreamServer(path, OldDaemon))
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        assert main(["notify", "outbox", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["deliveries"]
+    assert [(row["alert"], row["state"]) for row in rows] == [("i-1", "pending")]
+
+
+def test_outbox_without_daemon_and_configuration_names_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line: start the daemon, or name the file."""
+    monkeypatch.setenv("LEAKGUARD_SOCKET", f"{tmp_path}/none.sock")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("LEAKGUARD_CONFIG", raising=False)
+    assert main(["notify", "outbox"]) == 1
+    assert capsys.readouterr().err == (
+        f"leakguard: no daemon answers on {tmp_path}/none.sock: start `leakguard run`, or give "
+        "--socket PATH, or name the state file by --state PATH\n"
+    )
+
+
+def test_outbox_of_a_socket_that_was_named_needs_a_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another daemon's file is never shown in its place."""
+    assert main(["notify", "outbox", "--socket", f"{tmp_path}/none.sock"]) == 1
+    assert "no daemon answers on" in capsys.readouterr().err
 
 
 def test_outbox_without_a_file_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -349,5 +349,6 @@ def test_the_docs_name_every_route() -> None:
         "GET /api/v1/services/{name}",
         "GET /api/v1/services/{name}/series",
         "GET /api/v1/events",
+        "GET /api/v1/deliveries",
         *(f"POST /api/v1/services/{{name}}/{verb}" for verb in ORDERS),
     }
