@@ -173,18 +173,12 @@ class Children:
         except ProcessGone:
             return None
 
-    def forget(self, service: str) -> None:
-        """Drop all memory of a child; one that runs goes on, and is reaped when it ends."""
+    def forget_ended(self, service: str) -> None:
+        """Drop all memory of a child that has ended; one that runs is kept."""
         with self._lock:
             child = self._look(service)
-            if child is not None and child.popen is not None and not child.ended:
-                self._left.append(child.popen)
-            self._known.pop(service, None)
-
-    def known_pids(self) -> frozenset[int]:
-        """Give the pids of all children of services that have not been reaped."""
-        with self._lock:
-            return frozenset(c.incarnation.pid for c in self._known.values() if not c.ended)
+            if child is not None and child.ended:
+                self._known.pop(service, None)
 
     def shield(self, pid: int) -> None:
         """Keep `reap_orphans` off a process that a `subprocess.Popen` elsewhere waits for."""
@@ -210,16 +204,26 @@ class Children:
         """Reap what nobody else waits for; gives how many. Cheap: call it every tick.
 
         As PID 1 or subreaper these are zombies that were handed to us. One is reaped when a second
-        call finds it still there, so a Popen that was not shielded has time to do it itself.
+        call finds it still there, so a Popen that was not shielded has time to do it itself. While
+        a fork is under way nothing is reaped: on a slow disk that takes long, and nobody waits.
         """
-        with self._forking, self._lock:
-            self._reap_left()
-            if os.getpid() != 1 and not self._subreaper:
-                return 0
-            zombies = self._orphans()
-            ripe = zombies & self._zombies
-            self._zombies = zombies - ripe
-            return sum(_reap(pid) for pid in ripe)
+        if self._left:
+            with self._lock:
+                self._reap_left()
+        if (os.getpid() != 1 and not self._subreaper) or not _has_zombie():
+            return 0
+        if not self._forking.acquire(blocking=False):
+            return 0
+        try:
+            with self._lock:
+                zombies = self._orphans()
+                ripe = zombies & self._zombies
+                self._zombies = zombies - ripe
+                return sum(_reap(pid) for pid in ripe)
+        except ReadingError:  # no descriptor to be had: they wait for the next call
+            return 0
+        finally:
+            self._forking.release()
 
     def _claim(self, service: str) -> None:
         with self._lock:
@@ -288,6 +292,14 @@ class Children:
 
     def _reap_left(self) -> None:
         self._left = [popen for popen in self._left if popen.poll() is None]
+
+
+def _has_zombie() -> bool:
+    """Tell whether any child of ours has ended and was not waited for: one system call."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _has_ended(pid: int) -> bool:

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import weakref
 from collections.abc import Iterable
 
 _READ_BYTES = 16384
@@ -16,6 +17,7 @@ class KeptFiles:
         self._most = most
         self._kept: dict[str, int] = {}
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._kept).atexit = False
 
     def read(self, path: str) -> bytes:
         """Give the file's present content; OSError as the system says it."""
@@ -68,3 +70,9 @@ class KeptFiles:
 
     def _drop(self, path: str) -> None:
         os.close(self._kept.pop(path))
+
+
+def _close_all(kept: dict[str, int]) -> None:
+    """Close what a reader that is not needed any more has kept open."""
+    while kept:
+        os.close(kept.popitem()[1])

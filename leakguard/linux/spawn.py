@@ -1,5 +1,6 @@
 """Start a process through `spawn_child.py`, and know for certain whether its exec succeeded."""
 
+import contextlib
 import errno
 import json
 import os
@@ -49,27 +50,25 @@ class Launch:
     """A process between fork and exec. The constructor forks; `confirm` waits for the exec."""
 
     def __init__(self, spec: ChildSpec, *, output: int | None = None) -> None:
-        """Fork in this thread; stdin, stdout and stderr are ours, or null and `output` twice."""
+        """Fork in this thread; stdin, stdout and stderr are ours, or null and `output` twice.
+
+        Raises:
+            DriverError: no process or descriptor is to be had.
+        """
         self._spec = spec
-        self._report, report_w = os.pipe()
-        spec_fd = _memory_file(_plain(spec))
-        command = [sys.executable, "-I", "-S", str(WRAPPER), str(spec_fd), str(report_w)]
-        try:
-            self.popen = subprocess.Popen(
-                command,
-                stdin=None if output is None else subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(spec_fd, report_w),
-            )
-        except OSError as error:
-            os.close(self._report)
-            raise DriverError(
-                f"cannot start {spec.argv[0]!r}: fork failed: {error.strerror}"
-            ) from error
-        finally:
-            os.close(spec_fd)
-            os.close(report_w)
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as close:
+            try:
+                self._report, report_w = os.pipe()
+                undo.callback(os.close, self._report)
+                close.callback(os.close, report_w)
+                spec_fd = _memory_file(_plain(spec))
+                close.callback(os.close, spec_fd)
+                self.popen = _fork(spec_fd, report_w, output)
+            except OSError as error:
+                raise DriverError(
+                    f"cannot start {spec.argv[0]!r}: fork failed: {error.strerror}"
+                ) from error
+            undo.pop_all()
 
     def confirm(self, clock: Clock) -> None:
         """Wait until the command runs.
@@ -109,6 +108,16 @@ class Launch:
         return b""
 
 
+def _fork(spec_fd: int, report_fd: int, output: int | None) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(WRAPPER), str(spec_fd), str(report_fd)],
+        stdin=None if output is None else subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=(spec_fd, report_fd),
+    )
+
+
 def environment(spec: ChildSpec) -> dict[str, str]:
     """Give the environment that the command will have."""
     inherited = {
@@ -139,8 +148,12 @@ def _plain(spec: ChildSpec) -> bytes:
 
 def _memory_file(data: bytes) -> int:
     fd = os.memfd_create("leakguard-child")
-    os.write(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -56,7 +56,7 @@ class Alone:
         """Give the descriptor that tells at once when the command ends."""
         if not self.service:
             return ()
-        running = self._children.find(self.service)
+        running = self._look()
         if running != self._followed:
             if self._fd is not None:
                 os.close(self._fd)
@@ -67,13 +67,22 @@ class Alone:
     def _watch(self) -> int | None:
         try:
             return self._children.watch_fd(self.service)
-        except LeakguardError as error:  # then its end is seen by the next sample
+        except (LeakguardError, OSError) as error:  # then its end is seen by the next sample
             log.debug("the end of %s is not watched: %s", self.service, error)
             return None
 
+    def _look(self) -> Incarnation | None:
+        try:
+            return self._children.find(self.service)
+        except LeakguardError as error:  # no descriptor to be had: nothing is known now
+            log.debug("service=%s cannot be looked at: %s", self.service, error)
+            return self._followed
+
     def ended(self) -> bool:
         """Tell whether the command has ended: it is to be sampled at once."""
-        return bool(self.service) and self._children.exit_code(self.service) is not None
+        if not self.service or self._look() is not None:
+            return False
+        return self._children.exit_code(self.service) is not None
 
     def over(self, live: Live) -> bool:
         """Tell whether the command ended by itself and nothing starts it again."""

@@ -6,10 +6,11 @@ for a day. While a channel fails, only one request at a time asks whether it wor
 5 min apart; when it does, all that waits for it goes out.
 """
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 from leakguard.core.engine import Notice
@@ -18,6 +19,8 @@ from leakguard.core.events import Detail, EventKind, Severity
 from leakguard.core.instant import Clock, Instant
 from leakguard.notifiers.base import Notifier
 from leakguard.store.base import Delivery, Store
+
+log = logging.getLogger("leakguard.dispatcher")
 
 BACK_OFF_S = (5.0, 30.0, 300.0, 1_800.0, 7_200.0)
 HOLD_S = (5.0, 30.0, 300.0)
@@ -33,8 +36,9 @@ TOLD_AFTER = 3
 """Failures in a row after which people on the other channels are told."""
 
 STUCK_S = 120.0
-BUDGET_S = 2.0
+BUDGET_S = 0.5
 BATCH = 50
+SLICE_S = 0.05
 
 
 @dataclass(slots=True)
@@ -51,6 +55,11 @@ class _Channel:
     began: Instant | None = None
     unmarked: dict[tuple[str, str], str] = field(default_factory=dict)
     """Sent, but the store could not note it: marked later, never sent again."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker sends on it."""
+        return self.worker is not None and not self.worker.done()
 
 
 class Dispatcher:
@@ -74,29 +83,81 @@ class Dispatcher:
         self._channels = _told_before(store)
         self._one_at_a_time = threading.Lock()
         self._stop = threading.Event()
+        self._hurry = threading.Event()
 
     def replace(self, notifiers: Mapping[str, Notifier]) -> None:
-        """Use the channels of a new configuration."""
-        with self._one_at_a_time:
-            self._notifiers = dict(notifiers)
+        """Use the channels of a new configuration; does not wait for what is being sent."""
+        self._notifiers = dict(notifiers)
 
     def stop(self) -> None:
         """Send nothing more; a request that is under way may still end."""
         self._stop.set()
+        self._hurry.set()
 
     def dispatch_due(self, budget_s: float = BUDGET_S) -> None:
         """Start sending what is due and wait up to `budget_s` for it; never raises."""
         if self._stop.is_set() or not self._one_at_a_time.acquire(blocking=False):
             return
         try:
-            now = self._clock.now()
+            workers = self._start_due()
+        finally:
+            self._one_at_a_time.release()
+        wait(workers, timeout=budget_s)
+
+    def finish(
+        self, budget_s: float, *, never_again: bool, cancelled: threading.Event
+    ) -> dict[str, int]:
+        """Give what is pending a last chance of `budget_s`, then stop; gives what is left.
+
+        That is the number of alerts by channel. `never_again`: nobody sends them later, so what
+        waits for another attempt is tried now. No channel's spacing is kept any more.
+        """
+        self._hurry.set()
+        if never_again:
+            self._make_all_due()
+        left_s, end = budget_s, self._clock.now().plus(budget_s)
+        while min(left_s, end.since(self._clock.now())) > 0 and not cancelled.is_set():
+            if self._one_at_a_time.acquire(timeout=left_s):
+                try:
+                    self._start_due()
+                finally:
+                    self._one_at_a_time.release()
+            channels = tuple(self._channels.values())  # a job of the scheduler may add one
+            busy = [c.worker for c in channels if c.worker is not None and c.is_busy]
+            if not busy:
+                break
+            if not wait(busy, timeout=min(SLICE_S, left_s), return_when=FIRST_COMPLETED).done:
+                left_s -= SLICE_S
+        self.stop()
+        return self._left_over()
+
+    def _make_all_due(self) -> None:
+        for name in self._notifiers:
+            channel = self._channels.get(name)
+            if channel is not None:
+                channel.hold_until = None
+            try:
+                self._store.hasten(name, self._clock.now().wall_s)
+            except StoreError:
+                return  # the store tells of itself
+
+    def _left_over(self) -> dict[str, int]:
+        try:
+            counts = self._store.delivery_counts()
+        except StoreError:
+            return {}
+        pending = {name: counts.get(name, {}).get("pending", 0) for name in self._notifiers}
+        return {name: count for name, count in pending.items() if count}
+
+    def _start_due(self) -> "list[Future[None]]":
+        """Start a worker for each channel that has something due and is free."""
+        now = self._clock.now()
+        try:
             groups = self._due_by_channel(now)
             workers = [self._start(name, group, now) for name, group in groups.items()]
         except StoreError:
-            return  # the store tells of itself; what is due stays due
-        finally:
-            self._one_at_a_time.release()
-        wait([worker for worker in workers if worker is not None], timeout=budget_s)
+            return []  # the store tells of itself; what is due stays due
+        return [worker for worker in workers if worker is not None]
 
     def next_wake_wall_s(self) -> float | None:
         """Give the wall time at which something will be due; None when nothing is pending."""
@@ -114,7 +175,7 @@ class Dispatcher:
             return None
         if channel is None:
             return at_wall_s
-        if channel.worker is not None and not channel.worker.done():
+        if channel.is_busy:
             return max(at_wall_s, now.wall_s + 1.0)
         if channel.hold_until is not None:
             return max(at_wall_s, now.wall_s + channel.hold_until.since(now))
@@ -132,19 +193,26 @@ class Dispatcher:
             self._give_up_unknown(group, now)
             return None
         channel = self._channels.setdefault(name, _Channel(name))
-        if channel.worker is not None and not channel.worker.done():
+        if channel.is_busy:
             self._tell_if_stuck(channel, now)
             return None
         if channel.hold_until is not None and now.since(channel.hold_until) < 0:
             return None
-        channel.worker, channel.began = Future(), now
-        threading.Thread(
+        done: Future[None] = Future()
+        thread = threading.Thread(
             target=self._work,
-            args=(channel, notifier, group, channel.worker),
+            args=(channel, notifier, group, done),
             name=f"notify-{name}",
             daemon=True,  # no receiver may hold the exit
-        ).start()
-        return channel.worker
+        )
+        channel.worker, channel.began = done, now
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had now
+            done.set_result(None)
+            self._rest(channel, f"no thread to send in: {error}")
+            return None
+        return done
 
     def _work(
         self, channel: _Channel, notifier: Notifier, group: list[Delivery], done: "Future[None]"
@@ -153,10 +221,18 @@ class Dispatcher:
             for delivery in group:
                 if self._stop.is_set() or not self._send(channel, notifier, delivery):
                     break
-        except StoreError:
-            pass  # what was sent is remembered as unmarked, the rest stays due
+        except StoreError as error:  # what was sent is remembered as unmarked, the rest stays due
+            self._rest(channel, str(error))
+        except Exception as error:
+            log.exception("channel=%s a delivery failed inside leakguard", channel.name)
+            self._rest(channel, type(error).__name__)
         finally:
             done.set_result(None)
+
+    def _rest(self, channel: _Channel, why: str) -> None:
+        """Leave a channel alone for a moment: what failed is not the receiver's fault."""
+        channel.hold_until = self._clock.now().plus(HOLD_S[0])
+        log.warning("channel=%s alerts wait for %.0f s: %s", channel.name, HOLD_S[0], why)
 
     def _send(self, channel: _Channel, notifier: Notifier, delivery: Delivery) -> bool:
         """Send one and note how it went; False when the channel should rest."""
@@ -183,7 +259,7 @@ class Dispatcher:
         now = self._clock.now()
         if spacing_s and channel.last_sent is not None:
             left_s = min(spacing_s - now.since(channel.last_sent), spacing_s)
-            if left_s > 0 and self._stop.wait(left_s):
+            if left_s > 0 and self._hurry.wait(left_s) and self._stop.is_set():
                 return False
         channel.last_sent = self._clock.now()
         return True

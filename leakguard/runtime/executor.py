@@ -16,10 +16,11 @@ from leakguard.core.errors import DriverError, LeakguardError
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Clock
 from leakguard.core.plan import HealthSpec
-from leakguard.core.sample import Incarnation, Location
+from leakguard.core.sample import Location
 from leakguard.drivers.base import Driver, RestartOrder
 from leakguard.linux.children import Children
 from leakguard.runtime import health_gate
+from leakguard.runtime.same_run import is_same_run
 
 SLICE_S = 0.05
 LAST_WAIT_S = 1.0
@@ -81,17 +82,28 @@ class Executor:
             self._waiting.append(job)
             self._grow()
 
-    def in_flight(self) -> tuple[str, ...]:
-        """Give the services of which a restart runs or waits, sorted."""
-        with self._changed:
-            jobs = [*self._running.values(), *self._waiting]
-            return tuple(sorted({job.action.service for job in jobs if job.is_restart}))
-
     def replace(self, drivers: Mapping[str, Driver], health: Mapping[str, HealthSpec]) -> None:
         """Use other drivers and gates from the next action on; what runs is not disturbed."""
         with self._changed:
             self._drivers = drivers
             self._health = health
+
+    def give_up(self, service: str) -> bool:
+        """Begin nothing more for a service that is no longer guarded, and cut off what runs.
+
+        Gives whether something does.
+        """
+        with self._changed:
+            for job in [job for job in self._waiting if job.action.service == service]:
+                self._waiting.remove(job)
+            running = self._running.get(service)
+            if running is not None:
+                running.cancelled.set()
+            return running is not None
+
+    def wait_idle(self, service: str, limit_s: float) -> None:
+        """Wait until nothing is carried out for a service, `limit_s` at most."""
+        self._wait_until(lambda: service not in self._running, limit_s, lambda: False)
 
     def shutdown(
         self, grace_s: float, hurry: Callable[[], bool] = lambda: False
@@ -220,7 +232,7 @@ class Executor:
         if runs is None and action.incarnation is not None and not job.driver.starts:
             message = f"{action.incarnation} does not run any more: nothing was done"
             return _outcome(action, OutcomeKind.STALE, message)
-        if runs is not None and not _same(runs, action.incarnation):
+        if runs is not None and not is_same_run(runs, action.incarnation):
             meant = f"not {action.incarnation}" if action.incarnation else "already"
             message = f"{runs} runs, {meant}: nothing was done"
             return _outcome(action, OutcomeKind.STALE, message)
@@ -251,12 +263,6 @@ class Executor:
             children=self._children,
         )
         return _outcome(action, OutcomeKind.HEALTHY if passed else OutcomeKind.UNHEALTHY, message)
-
-
-def _same(runs: Incarnation, meant: Incarnation | None) -> bool:
-    if meant is not None and (runs.token or meant.token):
-        return runs.token == meant.token
-    return runs == meant
 
 
 def _outcome(action: Action, kind: OutcomeKind, message: str) -> Outcome:

@@ -9,6 +9,8 @@ from types import FrameType
 
 log = logging.getLogger("leakguard.lifecycle")
 
+SAY_WITHIN_S = 0.2
+
 
 class Signals:
     """Collects signals for the loop. Handlers append to a list and wake, nothing else."""
@@ -50,6 +52,7 @@ class SystemdNotify:
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(SAY_WITHIN_S)  # a manager that does not read must not hold the loop
                 sock.sendto(text.encode(), address)
         except OSError as error:
             log.debug("systemd was not told %r: %s", text, error)

@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv)
+    log.flush()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # no pool thread may hold the exit; everything that must be written was

@@ -1,5 +1,6 @@
 """SIGHUP: compile the configuration in a short-lived child; a bad file cannot hurt the guard."""
 
+import logging
 import os
 import subprocess
 import threading
@@ -10,7 +11,11 @@ from leakguard.core.errors import LeakguardError
 from leakguard.linux.children import Children
 from leakguard.runtime.handover import Launch, memory_file, read_plan
 
+log = logging.getLogger("leakguard.reload")
+
 TIMEOUT_S = 30.0
+LAST_WAIT_S = 5.0
+"""How long a compiler that was killed may take to be gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,14 @@ class Reloader:
                 self._again = True
                 return
             self._running = True
-        threading.Thread(target=self._run, args=(current,), name="reload", daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(current,), name="reload", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had now
+            with self._lock:
+                self._running = self._again = False
+                self._result = Reloaded(problem=f"no thread to compile it in: {error}; try again")
+            self._wake()
 
     def take(self) -> Reloaded | None:
         """Give what came of the last run, once."""
@@ -50,16 +62,16 @@ class Reloader:
         return result
 
     def _run(self, current: Launch) -> None:
-        try:
-            while True:
+        again = True
+        while again:
+            try:
                 result = self._compile(current)
-                with self._lock:
-                    self._result = result
-                    if not self._again:
-                        self._running = False
-                        return
-                    self._again = False
-        finally:
+            except Exception as error:  # whatever it is: the next SIGHUP must find us ready
+                log.exception("a reload failed")
+                result = Reloaded(problem=f"{type(error).__name__}: {error}")
+            with self._lock:
+                self._result, again, self._again = result, self._again, False
+                self._running = again
             self._wake()
 
     def _compile(self, current: Launch) -> Reloaded:
@@ -76,23 +88,29 @@ class Reloader:
 
     def _run_compiler(self, fd: int) -> str:
         """Let the compiler write its launch into `fd`; gives what it complained about."""
-        command = [*self._argv, str(fd)]
-        with subprocess.Popen(
-            command,
+        process = subprocess.Popen(
+            [*self._argv, str(fd)],
             pass_fds=(fd,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-        ) as process:
-            self._children.shield(process.pid)
-            try:
-                _, complaint = process.communicate(timeout=TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                return f"the configuration was not compiled within {TIMEOUT_S:.0f} s"
-            finally:
-                self._children.unshield(process.pid)
+        )
+        self._children.shield(process.pid)
+        try:
+            return self._wait_for(process)
+        finally:
+            self._children.unshield(process.pid)
+            if process.stderr is not None:
+                process.stderr.close()
+
+    def _wait_for(self, process: subprocess.Popen[str]) -> str:
+        try:
+            _, complaint = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(LAST_WAIT_S)
+            return f"the configuration was not compiled within {TIMEOUT_S:.0f} s"
         if process.returncode == 0:
             return ""
         return complaint.strip() or f"the compiler ended with code {process.returncode}"

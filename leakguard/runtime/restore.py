@@ -4,19 +4,33 @@ from collections.abc import Mapping
 
 from leakguard.core.flight import resumed
 from leakguard.core.plan import Plan
-from leakguard.core.sample import Incarnation
+from leakguard.core.sample import Incarnation, Measure
 from leakguard.core.series import Series
 from leakguard.core.state import ServiceRecord, ServiceState, State
 from leakguard.linux.children import Children
 from leakguard.linux.marked import find_marked
 from leakguard.linux.procfs import ProcFs
+from leakguard.runtime.same_run import is_same_run
 from leakguard.store.base import Saved, SavedSamples
 
 
-def restore(saved: Saved) -> State:
-    """Build the state: records as they were, series of the incarnations that are still known."""
+def restore(
+    saved: Saved, *, measures: Mapping[str, Measure] | None = None, boot_id: str = ""
+) -> State:
+    """Build the state: records as they were, series of the incarnations that are still known.
+
+    `measures` are the ones that are configured now, by the name under `services`; a series of
+    another one is not gone on with, nor one of another boot than `boot_id`: its times say nothing
+    now. Left out, neither is compared.
+    """
+    kept = {
+        name: samples
+        for name, samples in saved.samples.items()
+        if boot_id in {"", samples.incarnation.boot_id}
+        and (measures or {}).get(name.partition(":")[0], samples.measure) is samples.measure
+    }
     services = {
-        name: ServiceState(record=resumed(record), series=_series(record, saved.samples.get(name)))
+        name: ServiceState(record=resumed(record), series=_series(record, kept.get(name)))
         for name, record in saved.records.items()
         if name
     }
@@ -62,6 +76,6 @@ def adopt_children(
 
 def _series(record: ServiceRecord, samples: SavedSamples | None) -> Series:
     """Rebuild the series of the incarnation in the record; another one's samples are no past."""
-    if samples is None or samples.incarnation != record.incarnation:
+    if samples is None or not is_same_run(samples.incarnation, record.incarnation):
         return Series()
     return samples.series()

@@ -13,6 +13,7 @@ from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.instant import Instant
 from leakguard.core.plan import ServicePlan
 from leakguard.core.sample import Incarnation, Location
+from leakguard.runtime.same_run import RunKey, is_same_run, run_key
 from leakguard.targets.base import Target
 
 RELOCATE_S = 30.0
@@ -98,13 +99,20 @@ class Roster:
         self._slots[service].location = None
 
     def fresh(self, service: str) -> Location | None:
-        """Look where a service is right now, for the executor; None when it is not there."""
+        """Look where a service is right now, for the executor; None when it is not there.
+
+        Raises:
+            TargetError: several unrelated processes match: something runs, but which is not known.
+            ReadingError: it cannot be known now.
+        """
         slot = self._slots.get(service)
         if slot is None:
             return None
         try:
             return self._locate(service, slot)
-        except TargetError:
+        except TargetError as error:
+            if error.ambiguous:
+                raise
             return None
 
     def _locate(self, service: str, slot: Slot) -> Location:
@@ -120,11 +128,11 @@ class Roster:
     def _own_match(self, service: str, slot: Slot, found: tuple[Location, ...]) -> Location:
         """Give the match that is in this slot, or the oldest one that is in none."""
         for location in found:
-            if location.root == slot.incarnation:
+            if is_same_run(location.root, slot.incarnation):
                 return location
         slots = tuple(self._slots.values())  # other threads ask too, while a scan adds slots
-        taken = {s.incarnation for s in slots if s.entry is slot.entry}
-        free = [location for location in found if location.root not in taken]
+        taken = _keys(s.incarnation for s in slots if s.entry is slot.entry)
+        free = [location for location in found if run_key(location.root) not in taken]
         if not free:
             raise TargetError(f"{service}: no further {slot.entry.target.describe()}")
         return free[0]
@@ -137,9 +145,10 @@ class Roster:
         except ReadingError:
             return ()
         slots = {n: s for n, s in self._slots.items() if s.entry is entry}
-        taken = {s.incarnation for s in slots.values()}
-        free = [n for n, s in slots.items() if s.incarnation not in {f.root for f in found}]
-        for location in (f for f in found if f.root not in taken):
+        taken = _keys(s.incarnation for s in slots.values())
+        running = _keys(location.root for location in found)
+        free = [n for n, s in slots.items() if not _keys([s.incarnation]) & running]
+        for location in [f for f in found if run_key(f.root) not in taken]:
             slot_name = free.pop(0) if free else self._next_name(name)
             slot = self._slots.setdefault(slot_name, Slot(entry))
             slot.location, slot.located_boot_s = location, now.boot_s
@@ -163,6 +172,10 @@ class Roster:
                 del self._slots[slot_name]
                 gone.append(slot_name)
         return gone
+
+
+def _keys(runs: Iterable[Incarnation | None]) -> set[RunKey]:
+    return {run_key(run) for run in runs if run is not None}
 
 
 def _ambiguous(service: str, entry: Entry, found: tuple[Location, ...]) -> str:

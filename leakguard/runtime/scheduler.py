@@ -6,6 +6,7 @@ daylight saving. APScheduler sleeps on the wall clock, so `wake` is called after
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,8 +26,11 @@ THREADS = 2
 ROLL_UP_S = 60
 PRUNE_S = 600
 DISPATCH_AT_LEAST_S = 60
+DISPATCHES = 3
+RETRY_S = 1.0
 HEARTBEAT_S = 30
 BELIEVED = timedelta(hours=2)
+AGAIN = timedelta(hours=1)
 _GAPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=400))
 
 
@@ -62,9 +66,58 @@ class CronMoments(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         self._schedule = schedule
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
-        """Give the first moment after the previous one, or after now."""
+        """Give the first moment after the previous one, or after now.
+
+        Never raises: that would end APScheduler's thread, and every schedule and chore with it.
+        When it cannot be computed, it is tried again later; firing then posts what was due.
+        """
         after = max(previous, now) if previous is not None else now
+        try:
+            return self.first_after(after)
+        except Exception:
+            log.exception("service=%s its schedule cannot be computed", self._schedule.service)
+            return now + AGAIN
+
+    def first_after(self, after: datetime) -> datetime:
+        """Give the first moment after `after`; raises what is wrong with expression or zone."""
         return cron.upcoming(self._schedule.cron, self._schedule.timezone, after, 1)[0]
+
+
+class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Fires at an interval, never for what was missed.
+
+    APScheduler's own lists every moment that the clock leaps over before it runs the last one: at
+    a board that begins in 1970, sixty million of them. And it waits for its first moment, also
+    when the clock was years ahead at the start.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Fire every `seconds`."""
+        self._interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        """Give the moment an interval after the previous one, or after now."""
+        latest = now + self._interval
+        if previous is None:
+            return latest
+        due = previous + self._interval
+        return due if now < due < latest else latest
+
+
+class _Lasting(BackgroundScheduler):  # type: ignore[misc]  # APScheduler has no types
+    """A scheduler whose thread lasts: an error in it would end every schedule and chore for good.
+
+    One is known: it stumbles over a job that ran just when it was told to stop.
+    """
+
+    def _process_jobs(self) -> float | None:
+        try:
+            wait_s: float | None = super()._process_jobs()
+        except Exception:
+            if self.running:
+                log.exception("the scheduler stumbled and goes on")
+            return RETRY_S
+        return wait_s
 
 
 class Scheduler:
@@ -76,7 +129,9 @@ class Scheduler:
         self._post = post
         self._chores = chores
         self._dealt_with: dict[str, datetime] = {}
-        self._scheduler = BackgroundScheduler(
+        self._planning = threading.Lock()
+        self._firing = threading.Lock()  # two threads fire, and the loop when it takes new ones
+        self._scheduler = _Lasting(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(THREADS)},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
@@ -94,24 +149,37 @@ class Scheduler:
             ("prune", self._chores.prune, PRUNE_S),
             ("heartbeat", self._chores.heartbeat, HEARTBEAT_S),
         ):
-            self._scheduler.add_job(work, "interval", seconds=every, id=name)
+            self._scheduler.add_job(work, Every(every), id=name)
         self.replace(schedules, fired)
         self._scheduler.start()
 
+    def check(self, schedules: Iterable[Schedule]) -> None:
+        """Raise what `replace` would stumble over: an expression or a zone that cannot be used."""
+        now = self._now()
+        for schedule in schedules:
+            CronMoments(schedule).first_after(now)
+
     def replace(self, schedules: Iterable[Schedule], fired: Mapping[str, float]) -> None:
         """Take a new set of restart schedules."""
-        now = self._now()
         wanted = {schedule.key: schedule for schedule in schedules}
         for job in self._scheduler.get_jobs():
             if job.id.startswith("restart/") and job.id not in wanted:
                 job.remove()
+        self._remember(wanted, fired)
         for key, schedule in wanted.items():
-            last = datetime.fromtimestamp(fired[key], UTC) if key in fired else now
-            self._dealt_with[key] = min(last, now)
             self._fire(schedule)
             self._scheduler.add_job(
                 self._fire, CronMoments(schedule), args=[schedule], id=key, replace_existing=True
             )
+
+    def _remember(self, wanted: Iterable[str], fired: Mapping[str, float]) -> None:
+        """Know what was dealt with; what was posted just now may not be in the state yet."""
+        now = self._now()
+        with self._firing:
+            posted, self._dealt_with = self._dealt_with, {}
+            for key in wanted:
+                last = datetime.fromtimestamp(fired[key], UTC) if key in fired else now
+                self._dealt_with[key] = min(max(last, posted.get(key, last)), now)
 
     def next_due(self, service: str) -> str | None:
         """Give the next scheduled moment of an entry, for people."""
@@ -123,14 +191,23 @@ class Scheduler:
         return rfc3339(min(times).timestamp()) if times else None
 
     def dispatch_at(self, wall_s: float) -> None:
-        """Run the dispatcher at a moment; an earlier one that is asked for already stands."""
+        """Run the dispatcher at a moment; an earlier one that is asked for already stands.
+
+        One that still runs does not keep another from running: it may have looked too early.
+        """
         when = datetime.fromtimestamp(wall_s, UTC)
-        standing = self._scheduler.get_job("dispatch-at")
-        if standing is not None and standing.next_run_time <= when:
-            return
-        self._scheduler.add_job(
-            self._dispatch, "date", run_date=when, id="dispatch-at", replace_existing=True
-        )
+        with self._planning:  # else two threads may both see none, and the later one stay
+            standing = self._scheduler.get_job("dispatch-at")
+            if standing is not None and standing.next_run_time <= when:
+                return
+            self._scheduler.add_job(
+                self._dispatch,
+                "date",
+                run_date=when,
+                id="dispatch-at",
+                replace_existing=True,
+                max_instances=DISPATCHES,
+            )
 
     def dispatch_now(self) -> None:
         """Run the dispatcher as soon as a thread is free."""
@@ -146,9 +223,10 @@ class Scheduler:
         if not self._scheduler.running:
             return
         now = self._now()
-        for key, last in self._dealt_with.items():
-            if last - now > BELIEVED:
-                self._dealt_with[key] = now
+        with self._firing:
+            for key, last in self._dealt_with.items():
+                if last - now > BELIEVED:
+                    self._dealt_with[key] = now
         for job in self._scheduler.get_jobs():
             soonest = job.trigger.get_next_fire_time(None, now)
             planned = job.next_run_time
@@ -163,16 +241,19 @@ class Scheduler:
 
     def _fire(self, schedule: Schedule) -> None:
         """Post the latest moment that has come since the last one dealt with."""
-        now, last = self._now(), self._dealt_with[schedule.key]
-        if now <= last:
-            return
-        due = _latest(schedule, last, now)
-        if due is None:
-            return
-        self._dealt_with[schedule.key] = due
-        self._post(
-            ScheduleDue(service=schedule.service, cron=schedule.cron, due_wall_s=due.timestamp())
-        )
+        with self._firing:
+            now, last = self._now(), self._dealt_with.get(schedule.key)
+            if last is None or now <= last:  # None: it was taken out of the configuration just now
+                return
+            due = _latest(schedule, last, now)
+            if due is None:
+                return
+            self._post(
+                ScheduleDue(
+                    service=schedule.service, cron=schedule.cron, due_wall_s=due.timestamp()
+                )
+            )
+            self._dealt_with[schedule.key] = due
 
     def _dispatch(self) -> None:
         again = self._chores.dispatch()

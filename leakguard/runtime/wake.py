@@ -48,21 +48,25 @@ class MainThread:
         self._wake = wake
         self._main = threading.main_thread()
         self._calls: list[tuple[Callable[[], Any], _Answer]] = []
-        self._closed = False
+        self._closed = threading.Event()
 
     def __call__(self, work: Callable[[], T], /) -> T:
         """Run `work` in the main thread and give what it gives; raises what it raises."""
-        if threading.current_thread() is self._main or self._closed:
+        if threading.current_thread() is self._main or self._closed.is_set():
             return work()
         answer = _Answer()
         self._calls.append((work, answer))
         self._wake.set()
+        if self._closed.is_set() and answer.claim():  # it was closed meanwhile: nobody will look
+            return work()
         return cast("T", answer.wait())
 
     def run_pending(self) -> None:
         """Run what was asked for; called by the loop."""
         while self._calls:
             work, answer = self._calls.pop(0)
+            if not answer.claim():
+                continue
             try:
                 answer.give(work())
             except Exception as error:  # noqa: BLE001  handed to the thread that asked
@@ -70,15 +74,24 @@ class MainThread:
 
     def close(self) -> None:
         """Stop serving: later calls run where they are made."""
-        self._closed = True
+        self._closed.set()
         self.run_pending()
 
 
 class _Answer:
+    """Belongs to whoever claims it first: the thread that does the work, or who gives it up."""
+
     def __init__(self) -> None:
         self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._claimed = False
         self._value: Any = None
         self._error: Exception | None = None
+
+    def claim(self) -> bool:
+        with self._lock:
+            claimed, self._claimed = self._claimed, True
+        return not claimed
 
     def give(self, value: object) -> None:
         self._value = value
@@ -89,7 +102,8 @@ class _Answer:
         self._done.set()
 
     def wait(self) -> object:
-        if not self._done.wait(ANSWER_S):
+        # Work that has begun is waited for once more: what it started must have an owner.
+        if not self._done.wait(ANSWER_S) and (self.claim() or not self._done.wait(ANSWER_S)):
             raise DaemonError(f"the main thread gave no answer within {ANSWER_S:g} s")
         if self._error is not None:
             raise self._error

@@ -25,6 +25,10 @@ class FileGone(StoreError):  # noqa: N818  a kind of StoreError, named by what i
     """The state file was deleted or replaced while it was in use."""
 
 
+class TooManyReaders(StoreError):  # noqa: N818  a kind of StoreError, named by what is wrong
+    """Others are reading the state file, as many as may at once. The file is as good as before."""
+
+
 class NewerSchema(StoreError):  # noqa: N818  a kind of StoreError, named by what is wrong
     """The state file was written by a newer leakguard; it is left as it is."""
 
@@ -143,10 +147,6 @@ class Store(Protocol):
 
     def next_due(self) -> dict[str, float]:
         """Give the wall time of the next attempt for each channel that has something pending."""
-        ...
-
-    def next_due_wall_s(self) -> float | None:
-        """Give the wall time of the next attempt on any channel."""
         ...
 
     def delivery_counts(self) -> dict[str, dict[str, int]]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from leakguard.core.errors import StoreError
-from leakguard.store.base import CorruptFile, FileGone
+from leakguard.store.base import CorruptFile, TooManyReaders
 from leakguard.store.schema import check_version, migrate
+from leakguard.store.witness import Witness
 
 MEMORY = ":memory:"
 READERS = 3
@@ -65,7 +66,7 @@ class Database:
         self._slots = threading.BoundedSemaphore(READERS)
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        self._identity: tuple[int, int] | None = None
+        self._witness: Witness | None = None
         self._writer: sqlite3.Connection | None = None
         with in_words(path):
             if read_only:
@@ -91,7 +92,7 @@ class Database:
             connection.close()
             raise
         if not self._in_memory:
-            self._identity = _identity(self.path)
+            self._witness = Witness(self.path)
 
     def _try_reader(self) -> None:
         connection = self._open_reader()
@@ -132,6 +133,8 @@ class Database:
             finally:
                 if full and not self._in_memory:
                     connection.execute("PRAGMA synchronous=NORMAL")
+            if self._witness is not None:
+                self._witness.note()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -141,7 +144,7 @@ class Database:
                 yield self._usable_writer()
             return
         if not self._slots.acquire(timeout=READER_WAIT_S):
-            raise StoreError(f"state file {self.path}: too many readers at once, try again")
+            raise TooManyReaders(f"state file {self.path}: too many readers at once, try again")
         try:
             with in_words(self.path):
                 yield from self._lend()
@@ -197,9 +200,23 @@ class Database:
         if self._writer is None:
             what = "was opened for reading only" if self.read_only else "was closed"
             raise StoreError(f"state file {self.path} {what}")
-        if self._identity is not None and _identity(self.path) != self._identity:
-            raise FileGone(f"state file {self.path} was deleted or replaced while in use")
+        if self._witness is not None and self._witness.was_written_to():
+            self._check_contents(self._writer)
         return self._writer
+
+    def _check_contents(self, writer: sqlite3.Connection) -> None:
+        """Refuse a file that another program has written to, unless it is sound all the same.
+
+        It also is when all that was overwritten is still in our log, which then mends it.
+        """
+        connection = self._open_reader()  # a new one: it has no page in its cache
+        try:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+        if found != "ok":
+            raise CorruptFile(f"state file {self.path} was overwritten by another program")
+        writer.execute("PRAGMA wal_checkpoint")
 
 
 def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -209,14 +226,10 @@ def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
 
 
 def _make_private(path: str) -> None:
-    """Create folder and file so that only the owner reads what services do."""
+    """Create folder and file so that only the owner reads what services do.
+
+    A file that is there is not opened: to close it again would drop the locks of other connections.
+    """
     Path(path).absolute().parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116  on every commit: a Path costs more than the call
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -13,13 +13,24 @@ from leakguard.core.engine import Notice, Step
 from leakguard.core.errors import StoreError
 from leakguard.core.events import Event, EventKind
 from leakguard.core.instant import Clock
-from leakguard.store.base import OK, CorruptFile, Delivery, DeliveryState, Saved, SeriesPoint
+from leakguard.store.base import (
+    OK,
+    CorruptFile,
+    Delivery,
+    DeliveryState,
+    Saved,
+    SeriesPoint,
+    TooManyReaders,
+)
 from leakguard.store.fallback import Fallback
 from leakguard.store.history import thin
 from leakguard.store.rows import ms
 from leakguard.store.sqlite import KEEP_S, RAW_KEEP_S, SqliteStore
 
 T = TypeVar("T")
+
+PLACES = 3
+"""Where the state may be, one after another: the file, one made in its place, memory."""
 
 
 class GuardedStore:
@@ -45,6 +56,7 @@ class GuardedStore:
         self._state = Fallback(path, clock, notice, keep_s=keep_s, raw_keep_s=raw_keep_s)
         self._durable = True
         self._file_counts: dict[str, dict[str, int]] = {}
+        self._last_counts: dict[str, dict[str, int]] = {}
 
     @property
     def health(self) -> str:
@@ -67,24 +79,24 @@ class GuardedStore:
             if self._state.file is not None:
                 self._file_counts = {}
             with contextlib.suppress(StoreError):  # memory is full of what may not be dropped
-                self._with_current(lambda store: store.commit(step))
+                self._write(lambda store: store.commit(step))
             self._state.remember(step)
             self._durable = self._state.file is not None
 
     def due(self, now_wall_s: float, limit: int = 50) -> list[Delivery]:
         """Give what should be sent now, oldest first, at most `limit` for each channel."""
-        return self._with_current(lambda store: store.due(now_wall_s, limit))
+        return self._read(lambda store: store.due(now_wall_s, limit))
 
     def delivered(self, delivery: Delivery, answer: str) -> None:
         """Note that the receiver took it."""
         with self._guard:
-            self._with_current(lambda store: store.delivered(delivery, answer))
+            self._write(lambda store: store.delivered(delivery, answer))
             self._state.pending.pop(delivery.key, None)
 
     def failed(self, delivery: Delivery, error: str, next_try_wall_s: float | None) -> None:
         """Note a failed attempt and when to try again; None: never."""
         with self._guard:
-            self._with_current(lambda store: store.failed(delivery, error, next_try_wall_s))
+            self._write(lambda store: store.failed(delivery, error, next_try_wall_s))
             if next_try_wall_s is None:
                 self._state.pending.pop(delivery.key, None)
             elif delivery.key in self._state.pending:
@@ -94,33 +106,26 @@ class GuardedStore:
 
     def hasten(self, channel: str, now_wall_s: float) -> None:
         """Make everything that waits for `channel` due now: it works again."""
-        self._with_current(lambda store: store.hasten(channel, now_wall_s))
+        self._write(lambda store: store.hasten(channel, now_wall_s))
 
     def next_due(self) -> dict[str, float]:
         """Give the wall time of the next attempt for each channel that has something pending."""
-        return self._with_current(lambda store: store.next_due())
-
-    def next_due_wall_s(self) -> float | None:
-        """Give the wall time of the next attempt on any channel."""
-        return min(self.next_due().values(), default=None)
+        return self._read(lambda store: store.next_due())
 
     def delivery_counts(self) -> dict[str, dict[str, int]]:
         """Count by channel and result: `ok`, `failed` attempts, `gave_up`, `pending`."""
-        with self._guard:
-            counts = self._with_current(lambda store: store.delivery_counts())
-            view = self._state.view
-            if self._state.memory is None or view is None:
-                return counts
-            if not self._file_counts:
-                with contextlib.suppress(StoreError):
-                    self._file_counts = view.delivery_counts()
-            return _added(self._file_counts, counts)
+        try:
+            counts = self._read(lambda store: store.delivery_counts())
+        except TooManyReaders:
+            return self._last_counts
+        self._last_counts = self._with_those_of_the_file(counts)
+        return self._last_counts
 
     def deliveries(
         self, states: Collection[DeliveryState] = (), limit: int = 100
     ) -> list[Delivery]:
         """List deliveries, newest first; without `states`, all of them."""
-        return self._with_current(lambda store: store.deliveries(states, limit))
+        return self._read(lambda store: store.deliveries(states, limit))
 
     def events(
         self,
@@ -164,23 +169,44 @@ class GuardedStore:
         with self._guard:
             self._state.close()
 
-    def _with_current(self, ask: Callable[[SqliteStore], T]) -> T:
-        """Ask the file; when it fails, ask what takes its place."""
+    def _with_those_of_the_file(
+        self, counts: dict[str, dict[str, int]]
+    ) -> dict[str, dict[str, int]]:
+        """While memory stands in for the file, totals are those of both."""
         with self._guard:
-            current = self._state.current
+            view = self._state.view
+            if self._state.memory is None or view is None:
+                return counts
+            if not self._file_counts:
+                with contextlib.suppress(StoreError):
+                    self._file_counts = view.delivery_counts()
+            return _added(self._file_counts, counts)
+
+    def _write(self, ask: Callable[[SqliteStore], T]) -> T:
+        """Ask the file; when it fails, ask what takes its place. One at a time."""
+        with self._guard:
+            return self._read(ask)
+
+    def _read(self, ask: Callable[[SqliteStore], T]) -> T:
+        """Ask the file without holding up a commit; when it fails, ask what takes its place."""
+        for _ in range(PLACES):
+            with self._guard:
+                current = self._state.current
             try:
                 return ask(current)
+            except TooManyReaders:
+                raise
             except StoreError as error:
-                if current is self._state.memory:
-                    raise
+                self._failed(current, error)
+        return ask(self._state.current)
+
+    def _failed(self, store: SqliteStore, error: StoreError) -> None:
+        """Give the file up; another one may have taken its place by now."""
+        with self._guard:
+            if store is self._state.memory:
+                raise error
+            if store is self._state.file:
                 self._state.fail(error)
-            try:
-                return ask(self._state.current)
-            except StoreError as error:  # the new file failed as well
-                if self._state.file is None:
-                    raise
-                self._state.fail(error)
-            return ask(self._state.current)
 
     def _upkeep(self, work: Callable[[SqliteStore], None]) -> None:
         """Work without holding up a commit; only damage counts, the next commit sees the rest."""
@@ -189,9 +215,7 @@ class GuardedStore:
         try:
             work(current)
         except CorruptFile as error:
-            with self._guard:
-                if current is self._state.file:
-                    self._state.fail(error)
+            self._failed(current, error)
         except StoreError:
             return
 

@@ -109,10 +109,6 @@ class SqliteStore:
         with self.database.read() as connection:
             return outbox.next_due(connection)
 
-    def next_due_wall_s(self) -> float | None:
-        """Give the wall time of the next attempt on any channel."""
-        return min(self.next_due().values(), default=None)
-
     def delivery_counts(self) -> dict[str, dict[str, int]]:
         """Count by channel and result: `ok`, `failed` attempts, `gave_up`, `pending`."""
         with self.database.read() as connection:

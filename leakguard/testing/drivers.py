@@ -16,17 +16,24 @@ class ScriptedDriver(Driver):
         self.orders: list[RestartOrder] = []
         self.began = Event()
         self.release = Event()
+        self.ignores_cancel = False
+        self.refusal = ""
         self.managed = managed  # type: ignore[misc]  # a test makes both kinds of one class
         self._error = error
         if not hold:
             self.release.set()
 
+    def refuses(self, *, running: bool) -> str:
+        """Refuse what the test wants refused."""
+        return self.refusal
+
     def restart(self, order: RestartOrder) -> Stopped:
         """Remember the order, wait as told, and answer as told."""
         self.orders.append(order)
         self.began.set()
-        while not self.release.wait(0.01) and not order.cancelled.is_set():
-            pass
+        while not self.release.wait(0.01):
+            if order.cancelled.is_set() and not self.ignores_cancel:
+                break
         if self._error is not None:
             raise self._error
         return Stopped(stop_s=0.5, message="done as told")

@@ -117,6 +117,12 @@ def test_what_cannot_be_done_is_a_driver_error(key: str, make: Make) -> None:
     assert (caught.value.permanent, bool(str(caught.value))) == (True, True)
 
 
+@pytest.mark.parametrize("key", NAMES)
+def test_a_driver_that_could_act_refuses_nothing(key: str, make: Make) -> None:
+    """What it says before is what it does then: an order is not held back for nothing."""
+    assert make(key).refuses(running=True) == ""
+
+
 def test_signal_refuses_to_act_until_a_respawn_was_seen(context: DriverContext) -> None:
     """Without `respawned_by` and without a respawn in the past, a signal would end the service."""
     loaded = plugins.load("drivers", "signal")
@@ -126,6 +132,8 @@ def test_signal_refuses_to_act_until_a_respawn_was_seen(context: DriverContext) 
     assert any("respawned_by" in problem for problem in driver.rehearse(None))
     seen = loaded.make({}, dataclasses.replace(context, respawn_seen=lambda: True))
     assert (seen.rehearse(None), bool(seen.who_starts())) == ((), True)
+    assert [bool(d.refuses(running=True)) for d in (driver, seen)] == [True, False]
+    assert "not running" in seen.refuses(running=False)
 
 
 def test_signal_does_not_start_anything(make: Make) -> None:

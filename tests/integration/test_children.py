@@ -20,6 +20,7 @@ from leakguard.core.errors import DriverError
 from leakguard.core.sample import Incarnation
 from leakguard.linux.children import Children, ChildSpec, run_here
 from leakguard.linux.procfs import ProcessGone, ProcFs
+from leakguard.linux.spawn import Launch
 from leakguard.runtime.clock import SystemClock
 
 T = TypeVar("T")
@@ -76,7 +77,6 @@ def test_a_child_is_the_incarnation_that_was_started(children: Children) -> None
     started = children.start("a", ChildSpec(argv=SLEEPER))
     assert children.find("a") == started == ProcFs().incarnation(started.pid)
     assert ProcFs().cmdline(started.pid) == SLEEPER
-    assert children.known_pids() == frozenset({started.pid})
 
 
 def test_a_child_starts_clean(children: Children) -> None:
@@ -128,6 +128,41 @@ def test_a_failed_start_says_why(children: Children, spec: ChildSpec, words: str
     with pytest.raises(DriverError, match=words) as caught:
         children.start("a", spec)
     assert (caught.value.permanent, children.find("a")) == (True, None)
+
+
+def test_a_slow_fork_holds_nobody_who_reaps(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop reaps in every tick, and a fork waits for the disk that holds the interpreter."""
+    forking, disk = Event(), Event()
+
+    def slow(spec: ChildSpec, *, output: int | None = None) -> Launch:
+        forking.set()
+        assert disk.wait(PATIENCE_S)
+        return Launch(spec, output=output)
+
+    monkeypatch.setattr("leakguard.linux.children.Launch", slow)
+    starting = Thread(target=lambda: children.start("a", ChildSpec(argv=SLEEPER)))
+    starting.start()
+    assert forking.wait(PATIENCE_S)
+    reaping = Thread(target=children.reap_orphans)
+    reaping.start()
+    reaping.join(PATIENCE_S / 2)
+    reaps = not reaping.is_alive()
+    disk.set()
+    starting.join(PATIENCE_S)
+    assert reaps
+
+
+def test_an_ended_child_is_forgotten_and_one_that_runs_is_not(children: Children) -> None:
+    """What a service once ended with must not be said of a later one of its name."""
+    running = children.start("a", ChildSpec(argv=SLEEPER))
+    children.forget_ended("a")
+    assert children.find("a") == running
+    children.signal("a", signal.SIGKILL)
+    assert await_end(children, "a") == 137
+    children.forget_ended("a")
+    assert children.exit_code("a") is None
 
 
 def test_an_ended_child_can_be_started_again(children: Children) -> None:

@@ -46,6 +46,11 @@ def replace(path: Path) -> None:
     path.with_suffix(".other").replace(path)
 
 
+def overwrite(path: Path) -> None:
+    """Write something else into the state file itself."""
+    path.write_bytes(b"not a database\n" * 1000)
+
+
 def test_a_corrupt_state_file_at_the_start_is_moved_aside(tmp_path: Path) -> None:
     """The guard begins, says so, and has a working state file again."""
     (tmp_path / "state.db").write_bytes(b"this is no database\n" * 500)
@@ -59,7 +64,7 @@ def test_a_corrupt_state_file_at_the_start_is_moved_aside(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("state.db*corrupt*"))) == 1, list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("harm", [replace, Path.unlink])
+@pytest.mark.parametrize("harm", [replace, overwrite, Path.unlink])
 def test_a_state_file_that_is_lost_while_it_leaks(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:

@@ -16,6 +16,7 @@ from leakguard.core.codec import from_plain, to_plain
 from leakguard.core.decision import CheckHealth, RestartService, Verb
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
+from leakguard.core.flight import resumed
 from leakguard.core.inbox import (
     Outcome,
     OutcomeKind,
@@ -197,7 +198,8 @@ class World:
         self.disk |= {r.name: r for r in made.records}
         self.serial = made.state.serial
         for name, service in made.state.services.items():
-            assert service.record == self.disk.get(name, ServiceRecord(name=name))
+            kept = self.disk.get(name, ServiceRecord(name=name))
+            assert service.record in (kept, resumed(kept))
         self.queue += made.actions
 
     def check(self, made: Step, inputs: Inputs, record: ServiceRecord | None) -> None:

@@ -1,5 +1,6 @@
 """The loop's body: collect, step, commit, act, in this order, and what a failed commit holds."""
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
@@ -7,7 +8,8 @@ from typing import cast
 import pytest
 
 from leakguard.core.decision import Action, RestartService
-from leakguard.core.engine import Rules, Step
+from leakguard.core.engine import Notice, Rules, Step
+from leakguard.core.errors import DaemonError
 from leakguard.core.events import Event, EventKind
 from leakguard.core.inbox import RestartRequest, ScheduleDue
 from leakguard.core.instant import Instant
@@ -33,6 +35,7 @@ from leakguard.runtime.inbox import Inbox
 from leakguard.runtime.live import Live
 from leakguard.store.memory import MemoryStore
 from leakguard.testing.clock import BOOT_ID, FakeClock
+from leakguard.testing.drivers import ScriptedDriver
 
 CRON = "0 3 * * *"
 
@@ -87,11 +90,15 @@ class FixedCollector:
         self.clock = clock
         self.value = 10 * MIB
         self.asked: list[tuple[str, ...]] = []
+        self.fails = 0
 
     def collect(self, due: Iterable[str], now: Instant) -> Collected:
         """Read what is due."""
         names = tuple(due)
         self.asked.append(names)
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("as the test wants")
         readings = tuple(
             Sample(
                 service=name,
@@ -126,6 +133,8 @@ class World:
     collector: FixedCollector
     order: Order
     jumps: list[str]
+    woken: threading.Event
+    drivers: dict[str, ScriptedDriver]
 
 
 def service_rules() -> ServiceRules:
@@ -147,16 +156,17 @@ def service_rules() -> ServiceRules:
 def world() -> World:
     """Wire a daemon with fakes of our own."""
     clock, order, jumps = FakeClock(), Order(), list[str]()
-    store, inbox = NotingStore(clock, order), Inbox(lambda: None)
+    woken = threading.Event()
+    store, inbox = NotingStore(clock, order), Inbox(woken.set)
     collector = FixedCollector(clock)
     rules = service_rules()
     plan = Plan(host="h", services=(ServicePlan(rules=rules, target=PluginSpec(key="pid")),))
-    live = Live(State(instance="test"))
+    live, drivers = Live(State(instance="test")), {"worker": ScriptedDriver()}
     live.parts = Parts(
         plan=plan,
         rules=Rules(services={"worker": rules}, detectors={}),
         roster=FixedRoster(),  # type: ignore[arg-type]  # the loop asks it for names only
-        drivers={},  # type: ignore[arg-type]  # the executor is a fake
+        drivers=drivers,  # type: ignore[arg-type]  # the loop only looks them up
         health={},
         notifiers={},
     )
@@ -179,7 +189,19 @@ def world() -> World:
             ticked=note("published"),
         ),
     )
-    return World(daemon, clock, store, inbox, collector, order, jumps)
+    return World(daemon, clock, store, inbox, collector, order, jumps, woken, drivers)
+
+
+def test_what_the_driver_would_refuse_is_not_begun(world: World) -> None:
+    """The loop asks it in every tick, so that it is believed as soon as it would act again."""
+    driver = world.drivers["worker"]
+    driver.refusal = "nobody starts it again: name who does"
+    world.collector.value = 200 * MIB
+    held = world.daemon.tick()
+    assert [v.guard for d in held.decisions for v in d.vetoes] == ["cannot_act"]
+    driver.refusal = ""
+    world.clock.advance(60)
+    assert [type(action) for action in world.daemon.tick().actions] == [RestartService]
 
 
 def test_commit_comes_before_the_act(world: World) -> None:
@@ -237,8 +259,9 @@ def test_a_service_that_was_asked_about_is_read_at_once(world: World) -> None:
     world.daemon.tick()
     world.clock.advance(0.01)
     world.daemon.tick()
-    world.inbox.post(RestartRequest(id="r", service="worker"))
+    asking = asks(world)
     world.daemon.tick()
+    asking.join(30.0)
     assert world.collector.asked == [("worker",), (), ("worker",)]
 
 
@@ -256,9 +279,57 @@ def test_a_clock_that_was_set_wakes_the_scheduler(world: World) -> None:
     )
 
 
-def test_last_tick_decides_nothing(world: World) -> None:
+def asks(world: World, said: list[str] | None = None) -> threading.Thread:
+    """Have a person ask for a restart; gives the thread once the request is in the inbox."""
+
+    def ask() -> None:
+        try:
+            reply = world.inbox.ask(RestartRequest(id="r", service="worker"), "r", 30.0)
+            answer = reply.message
+        except DaemonError as error:
+            answer = str(error)
+        if said is not None:
+            said.append(answer)
+
+    world.woken.clear()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert world.woken.wait(30.0)
+    return thread
+
+
+def test_last_tick_decides_nothing_and_answers(world: World) -> None:
     """A daemon that ends must not leave a restart behind that nobody carries out."""
     world.collector.value = 200 * MIB
-    world.inbox.post(RestartRequest(id="r", service="worker"))
+    said = list[str]()
+    asking = asks(world, said)
     world.daemon.tick(ending=True)
+    asking.join(30.0)
     assert (world.collector.asked, world.order.actions) == ([()], [])
+    assert said == ["the guard is ending: nothing was done"]
+
+
+def test_a_failed_tick_answers_people_and_loses_no_outcome(world: World) -> None:
+    """What an act came to is dealt with by the next tick, once."""
+    world.daemon.tick()
+    said = list[str]()
+    asking = asks(world, said)
+    jumped = Notice(kind="ClockJumped", service="", severity="info", message="set")
+    world.inbox.notice(jumped)
+    world.collector.fails = 1
+    with pytest.raises(RuntimeError):
+        world.daemon.tick()
+    asking.join(30.0)
+    world.daemon.tick()
+    world.daemon.tick()
+    assert said == ["the tick failed (RuntimeError): see the log"]
+    assert [e.message for e in world.order.events if e.kind is EventKind.CLOCK_JUMPED] == ["set"]
+
+
+def test_what_makes_every_tick_fail_does_not_stay(world: World) -> None:
+    """Tried once more, it is given up."""
+    world.inbox.notice(Notice(kind="NoSuchKind", service="", severity="info", message=""))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="NoSuchKind"):
+            world.daemon.tick()
+    assert world.daemon.tick().events == ()

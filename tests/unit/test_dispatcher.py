@@ -1,56 +1,18 @@
 """The dispatcher: when what is sent again, when it is given up, who is told of it."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 
-from leakguard.core.engine import Notice
 from leakguard.core.errors import NotifyError, StoreError
 from leakguard.core.events import EventKind
-from leakguard.runtime.dispatcher import Dispatcher
+from leakguard.runtime.dispatcher import HOLD_S
 from leakguard.store.base import Delivery, DeliveryState
 from leakguard.store.memory import MemoryStore
-from leakguard.testing.clock import FakeClock
-from leakguard.testing.notifiers import FakeNotifier, alert, down
+from leakguard.testing.notifiers import FakeNotifier, down
+from leakguard.testing.post import Post
 from leakguard.testing.ticks import event, tick
-
-
-class Post:
-    """A dispatcher over a memory store, with the channels `ops` and `hook`."""
-
-    def __init__(self, ops: Iterable[Exception | None] = ()) -> None:
-        self.clock = FakeClock()
-        self.store = MemoryStore(self.clock)
-        self.ops, self.hook = FakeNotifier(ops), FakeNotifier()
-        self.notices: list[Notice] = []
-        self.dispatcher = self.start()
-
-    def start(self) -> Dispatcher:
-        """Begin as after a restart of the daemon."""
-        channels = {"ops": self.ops, "hook": self.hook}
-        return Dispatcher(self.store, channels, self.clock, self.notices.append, seed=1)
-
-    def alert(self, *ids: str, channels: tuple[str, ...] = ("ops",)) -> None:
-        """Commit alerts."""
-        alerts = tuple(alert(i, channels=channels) for i in ids)
-        self.store.commit(tick(self.clock.now(), alerts=alerts))
-
-    def pump(self, seconds: float, every_s: float = 1.0) -> None:
-        """Let time pass while the scheduler calls."""
-        for _ in range(int(seconds / every_s)):
-            self.clock.advance(every_s)
-            self.dispatcher.dispatch_due(30)
-
-    def pump_until_asked(self, times: int) -> float:
-        """Let time pass, wake by wake, until the receiver was asked so often; gives seconds."""
-        began = self.clock.wall_s
-        while len(self.ops.asked) < times:
-            wake = self.dispatcher.next_wake_wall_s()
-            assert wake is not None
-            self.clock.advance(max(0.1, wake - self.clock.wall_s))
-            self.dispatcher.dispatch_due(30)
-        return self.clock.wall_s - began
 
 
 def told(post: Post) -> list[tuple[str, object, str]]:
@@ -258,7 +220,7 @@ def test_what_could_not_be_noted_is_not_sent_again() -> None:
     post.dispatcher = post.start()
     post.alert("i-1")
     post.dispatcher.dispatch_due(30)
-    post.dispatcher.dispatch_due(30)
+    post.pump(HOLD_S[0])
     assert post.ops.sent == ["i-1"]
     assert [d.state for d in post.store.deliveries()] == [DeliveryState.OK]
 

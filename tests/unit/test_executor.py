@@ -192,7 +192,6 @@ def test_one_service_is_restarted_by_one_thread_at_a_time(bench: Bench) -> None:
     refused = bench.outcome()
     assert (refused.action_id, refused.kind) == ("a-2", OutcomeKind.FAILED)
     assert "in flight" in refused.message
-    assert bench.executor.in_flight() == ("a",)
     driver.release.set()
     assert (bench.outcome().action_id, len(driver.orders)) == ("a-1", 1)
 

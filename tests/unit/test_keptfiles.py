@@ -1,5 +1,6 @@
 """Kept descriptors of small files: fresh content, bounded in number."""
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -71,3 +72,15 @@ def test_only_what_lies_in_these_folders_stays(files: KeptFiles, tmp_path: Path)
         files.read(str(tmp_path / folder / "a"))
     files.keep([str(tmp_path / "x")])
     assert len(files) == 1
+
+
+def test_a_keeper_that_is_not_needed_any_more_closes_its_files(tmp_path: Path) -> None:
+    """Nobody has to think of it where a reader lives as long as what it reads."""
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    keeper = KeptFiles()
+    keeper.read(str(path))
+    (descriptor,) = keeper._kept.values()  # noqa: SLF001  nothing else tells which one it is
+    del keeper
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

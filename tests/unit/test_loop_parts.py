@@ -1,28 +1,23 @@
-"""The parts that the loop waits with: inbox, wake-up, agenda, and the state it begins from."""
+"""The parts that the loop waits with: wake-up, agenda, and the state it begins from."""
 
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from leakguard.core.decision import Reply
-from leakguard.core.engine import Notice
 from leakguard.core.errors import DaemonError
-from leakguard.core.inbox import Outcome, OutcomeKind, PauseRequest, RestartRequest
 from leakguard.core.sample import Incarnation, Measure
 from leakguard.core.state import ServiceRecord
 from leakguard.runtime.agenda import AT_LEAST_S, Agenda
-from leakguard.runtime.inbox import Inbox, Mail
 from leakguard.runtime.restore import known_incarnations, restore
+from leakguard.runtime.same_run import is_same_run
 from leakguard.runtime.wake import MainThread, Wake
 from leakguard.store.base import Saved, SavedSamples
-from leakguard.testing.clock import FakeClock
+from leakguard.testing.clock import BOOT_ID, FakeClock
 from leakguard.testing.ticks import run_of
-
-ASK = RestartRequest(id="r", service="worker")
-OUTCOME = Outcome(action_id="i", service="worker", kind=OutcomeKind.DONE)
-NOTICE = Notice(kind="ClockJumped", service="", severity="info", message="set")
 
 
 @pytest.fixture
@@ -31,52 +26,6 @@ def wake() -> Iterator[Wake]:
     made = Wake()
     yield made
     made.close()
-
-
-# ---- inbox
-
-
-def test_everything_is_taken_out_once_and_wakes() -> None:
-    """In the order in which it came."""
-    woken: list[int] = []
-    inbox = Inbox(lambda: woken.append(1))
-    inbox.outcome(OUTCOME)
-    inbox.notice(NOTICE)
-    inbox.post(ASK)
-    assert inbox.take() == Mail(outcomes=(OUTCOME,), requests=(ASK,), notices=(NOTICE,))
-    assert (inbox.take(), len(woken)) == (Mail(), 3)
-
-
-def test_a_person_waits_for_the_reply() -> None:
-    """The loop answers."""
-    inbox = Inbox(lambda: None)
-    reply = Reply(request_id="r", accepted=True, message="asked for")
-    other = Reply(request_id="nobody", accepted=True, message="")
-    got: list[Reply] = []
-    asking = threading.Thread(target=lambda: got.append(inbox.ask(ASK, "r", 30.0)))
-    asking.start()
-    while not inbox.take().requests:
-        asking.join(0.01)
-    inbox.answer((other, reply))
-    asking.join(30.0)
-    assert got == [reply]
-
-
-def test_a_loop_that_does_not_answer_is_said() -> None:
-    """Nobody waits for ever."""
-    with pytest.raises(DaemonError, match=r"the loop gave no answer within 0\.01 s"):
-        Inbox(lambda: None).ask(ASK, "r", 0.01)
-
-
-def test_a_full_inbox_refuses_requests_and_no_outcome() -> None:
-    """Outcomes are the truth about acts, requests can be made again."""
-    inbox = Inbox(lambda: None)
-    for i in range(Inbox.MAX_REQUESTS):
-        inbox.post(PauseRequest(id=str(i), service="worker"))
-    with pytest.raises(DaemonError, match="too many requests are waiting"):
-        inbox.post(ASK)
-    inbox.outcome(OUTCOME)
-    assert inbox.take().outcomes == (OUTCOME,)
 
 
 # ---- wake
@@ -139,6 +88,24 @@ def test_an_error_in_the_main_thread_is_raised_where_it_was_asked(wake: Wake) ->
         raise ValueError("no")
 
     assert called_from_a_thread(wake, fail) == ["no"]
+
+
+def test_work_that_was_given_up_is_not_done_later(
+    wake: Wake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that nobody waits for any more would have no owner."""
+    monkeypatch.setattr("leakguard.runtime.wake.ANSWER_S", 0.01)
+    main, done = MainThread(wake), list[int]()
+
+    def ask() -> None:
+        with pytest.raises(DaemonError):
+            main(lambda: done.append(1))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join(30.0)
+    main.run_pending()
+    assert done == []
 
 
 def test_in_the_main_thread_and_after_the_end_work_is_done_at_once(wake: Wake) -> None:
@@ -207,7 +174,19 @@ def test_hastened_is_due_at_once() -> None:
     agenda.set("a", now.boot_s + 5.004)
     planned = agenda.sample_in_s("a", now)
     agenda.hasten("a")
-    assert (planned, agenda.sample_in_s("a", now), agenda.wait_s(["a"], now)) == (5.0, None, 0.0)
+    assert (planned, agenda.sample_in_s("a", now), agenda.wait_s(["a"], now)) == (5.0, 0.0, 0.0)
+
+
+def test_hastened_while_it_is_read_is_due_once_more() -> None:
+    """The kernel's word about a limit must not be lost to the time that the loop sets."""
+    agenda, now = Agenda(), FakeClock().now()
+    assert agenda.due(["a"], (), now) == ("a",)
+    agenda.hasten("a")  # another thread, while the loop collects
+    agenda.set("a", now.boot_s + 10)
+    assert agenda.wait_s(["a"], now) == 0.0
+    assert agenda.due(["a"], (), now) == ("a",)
+    agenda.set("a", now.boot_s + 10)
+    assert (agenda.due(["a"], (), now), agenda.wait_s(["a"], now)) == ((), 10.0)
 
 
 # ---- restore
@@ -241,6 +220,18 @@ def test_the_series_of_the_known_run_goes_on(pid: int, points: int) -> None:
     assert len(state.services["new"].series) == 0
 
 
+@pytest.mark.parametrize(
+    ("measure", "boot_id", "points"),
+    [(Measure.AUTO, BOOT_ID, 2), (Measure.RSS, BOOT_ID, 0), (Measure.AUTO, "another boot", 0)],
+)
+def test_a_series_goes_on_only_by_the_same_measure_and_in_the_same_boot(
+    measure: Measure, boot_id: str, points: int
+) -> None:
+    """A slope from one measure to another is none, and times since another boot say nothing."""
+    state = restore(saved(run_of()), measures={"worker": measure}, boot_id=boot_id)
+    assert len(state.services["worker"].series) == points
+
+
 def test_known_incarnations_are_those_of_the_records() -> None:
     """For the roster and for children that outlived an earlier daemon."""
     assert known_incarnations(restore(saved(run_of()))) == {"worker": run_of()}
@@ -250,3 +241,44 @@ def test_nothing_saved_is_an_empty_state() -> None:
     """A first start."""
     state = restore(Saved(instance="i"))
     assert (state.services, state.own) == ({}, ServiceRecord(name=""))
+
+
+# ---- the same run
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"pid": 2}, False),
+        ({"start_ticks": 2}, False),
+        ({"boot_id": "c"}, False),
+        ({"token": "c0ffee"}, False),
+    ],
+)
+def test_a_run_is_known_by_boot_pid_and_start(changes: dict[str, Any], same: bool) -> None:
+    """Pids and start times come again after a boot."""
+    one = Incarnation(boot_id="b", pid=1, start_ticks=1)
+    assert is_same_run(one, replace(one, **changes)) is same
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [({"pid": 2, "start_ticks": 2}, True), ({"token": "decaf"}, False), ({"boot_id": "c"}, False)],
+)
+def test_a_managers_own_identity_alone_decides_within_a_boot(
+    changes: dict[str, Any], same: bool
+) -> None:
+    """A container keeps its id over a boot, and runs anew all the same."""
+    one = Incarnation(boot_id="b", pid=1, start_ticks=1, token="c0ffee")
+    assert is_same_run(one, replace(one, **changes)) is same
+
+
+def test_nothing_is_the_same_run_as_nothing() -> None:
+    """And as nothing else."""
+    one = Incarnation(boot_id="b", pid=1, start_ticks=1)
+    assert (is_same_run(None, None), is_same_run(one, None), is_same_run(None, one)) == (
+        True,
+        False,
+        False,
+    )

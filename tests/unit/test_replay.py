@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from leakguard.cli.main import main
 from leakguard.core.alerts import AlertRules
 from leakguard.core.engine import Inputs, Rules, step
 from leakguard.core.errors import UsageError
@@ -136,9 +137,40 @@ def test_a_recording_of_another_format_is_refused(lines: list[str]) -> None:
         list(replay([json.dumps(first)]))
 
 
-def test_nothing_recorded_is_nothing_replayed() -> None:
-    """An empty file has no ticks."""
-    assert list(replay([])) == []
+def test_nothing_recorded_is_an_error() -> None:
+    """An empty file is no recording: most often the wrong file was named."""
+    with pytest.raises(UsageError, match="nothing is recorded here: give what `leakguard run"):
+        list(replay([]))
+
+
+def test_a_recording_without_a_tick_is_one(lines: list[str]) -> None:
+    """The daemon may have been stopped at once."""
+    assert list(replay(lines[:1])) == []
+
+
+@pytest.mark.parametrize(("text", "code"), [("", 2), ("x", 2)])
+def test_the_command_names_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: int
+) -> None:
+    """One line with the file's name and exit code 2."""
+    (tmp_path / "rec").write_text(text)
+    assert main(["replay", str(tmp_path / "rec")]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), err.startswith(f"leakguard: {tmp_path}/rec: ")) == ("", 1, True)
+
+
+def test_the_command_prints_the_decisions(
+    tmp_path: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line each on stdout; the count is talk; what differs from the recording is exit 1."""
+    path = tmp_path / "rec"
+    path.write_text("".join(lines))
+    assert main(["replay", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err) == (4, "100 ticks, 4 decisions\n")
+    path.write_text("".join(line.replace('"verb":"restart"', '"verb":"hold"') for line in lines))
+    assert main(["replay", str(path)]) == 1
+    assert capsys.readouterr().err.endswith("leakguard: 4 ticks decided otherwise than recorded\n")
 
 
 def test_rules_name_their_detectors() -> None:

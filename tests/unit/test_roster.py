@@ -102,6 +102,13 @@ def test_the_executor_is_told_when_nothing_is_there() -> None:
     assert (roster.fresh("worker"), roster.fresh("stranger")) == (None, None)
 
 
+def test_the_executor_is_told_when_it_cannot_be_known_which_one_is_meant() -> None:
+    """Several matches are not none: with nothing there, `child` would start one more."""
+    roster = roster_of(ScriptedTarget(7, 8))
+    with pytest.raises(TargetError, match=r"2 unrelated processes .* 7 \(app7\), 8 \(app8\)"):
+        roster.fresh("worker")
+
+
 def test_an_entry_belongs_to_all_its_slots() -> None:
     """`worker:2` is an instance of `worker`."""
     roster = roster_of(ScriptedTarget(), each=True)

@@ -1,15 +1,19 @@
 """Restart schedules: what is posted, what was missed, both nights of the clock in eight zones."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from leakguard import cron
 from leakguard.core.inbox import ScheduleDue
-from leakguard.runtime.scheduler import Chores, CronMoments, Schedule, Scheduler
+from leakguard.runtime.inbox import Inbox
+from leakguard.runtime.scheduler import AGAIN, Chores, CronMoments, Every, Schedule, Scheduler
 from leakguard.testing.clock import FakeClock
 
 DAY = 86400.0
@@ -133,7 +137,137 @@ def test_an_earlier_dispatch_stands() -> None:
         scheduler.wake()
 
 
+def test_a_moment_that_could_not_be_posted_is_posted_later() -> None:
+    """Only what was handed over counts as dealt with."""
+    desk, refused = Desk(), [True]
+
+    def post(due: ScheduleDue) -> None:
+        if refused.pop():
+            raise OSError("no")
+        desk.posts.append(due)
+
+    scheduler = Scheduler(desk.clock, post, CHORES)
+    fired = {NIGHTLY.key: at("2026-11-22T03:00")}
+    with pytest.raises(OSError, match="no"):
+        scheduler.replace([NIGHTLY], fired)
+    refused.append(False)
+    scheduler.replace([NIGHTLY], fired)
+    assert [post.due_wall_s for post in desk.posts] == [at("2026-11-23T03:00")]
+
+
+def test_a_thousand_schedules_are_all_posted() -> None:
+    """As many as are due at one moment; the inbox takes them all."""
+    inbox, clock = Inbox(lambda: None), FakeClock(wall_s=at("2026-11-23T12:00"))
+    scheduler = Scheduler(clock, inbox.post, CHORES)
+    many = [Schedule(service=f"s{i}", cron="0 3 * * *", timezone="UTC") for i in range(1000)]
+    scheduler.replace(many, {s.key: at("2026-11-22T03:00") for s in many})
+    assert {r.service for r in inbox.take().requests} == {s.service for s in many}
+
+
+def test_a_reload_before_the_tick_posts_nothing_twice() -> None:
+    """What was posted counts, also while the state does not know of it yet."""
+    desk = Desk()
+    fired = {NIGHTLY.key: "2026-11-22T03:00"}
+    assert desk.set(NIGHTLY, fired=fired) == ["2026-11-23T03:00"]
+    assert desk.set(NIGHTLY, fired=fired) == []
+
+
+def test_a_schedule_that_cannot_be_used_is_refused_before_anything_changes() -> None:
+    """The check raises what the swap would stumble over."""
+    with pytest.raises(Exception, match="Nowhere"):
+        Desk().scheduler.check([Schedule(service="a", cron="0 3 * * *", timezone="Mars/Nowhere")])
+
+
+@pytest.mark.parametrize(
+    ("previous_s", "next_s"),
+    [(None, 60), (-1, 59), (-60, 60), (-61, 60), (-1e9, 60), (1e9, 60)],
+)
+def test_chores_keep_their_pace_whatever_the_clock_does(
+    previous_s: float | None, next_s: float
+) -> None:
+    """One run after a leap ahead, not one for each minute; after one back none is put off."""
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    previous = None if previous_s is None else now + timedelta(seconds=previous_s)
+    assert Every(60).get_next_fire_time(previous, now) == now + timedelta(seconds=next_s)
+
+
+def test_chores_go_on_when_the_clock_was_years_ahead_at_the_start() -> None:
+    """What was planned by that clock is planned anew."""
+    beat = threading.Event()
+    chores = replace(CHORES, heartbeat=beat.set)
+    scheduler = Scheduler(FakeClock(wall_s=0.0), lambda _: None, chores)
+    scheduler.start([], {})
+    try:
+        scheduler.wake()
+        assert beat.wait(20.0)
+    finally:
+        scheduler.close()
+
+
+def test_the_end_may_come_while_a_job_begins() -> None:
+    """No thread ends with an error; pytest would tell of one."""
+    for _ in range(50):
+        scheduler = Scheduler(FakeClock(), lambda _: None, CHORES)
+        scheduler.start([], {})
+        scheduler.dispatch_at(0.0)
+        scheduler.close()
+
+
+def test_a_scheduler_that_stumbles_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error in its thread would end every schedule and chore, unseen."""
+    called, stumbles = threading.Semaphore(0), [RuntimeError("oops")]
+    process = BackgroundScheduler._process_jobs  # noqa: SLF001  the loop of APScheduler's thread
+
+    def stumble(scheduler: BackgroundScheduler) -> object:
+        if stumbles:
+            raise stumbles.pop()
+        return process(scheduler)
+
+    def dispatch() -> None:
+        called.release()
+
+    monkeypatch.setattr(BackgroundScheduler, "_process_jobs", stumble)
+    scheduler = Scheduler(FakeClock(), lambda _: None, replace(CHORES, dispatch=dispatch))
+    scheduler.start([], {})
+    try:
+        scheduler.dispatch_at(0.0)
+        assert called.acquire(timeout=20.0)
+    finally:
+        scheduler.close()
+    assert "the scheduler stumbled and goes on" in caplog.text
+
+
+def test_a_dispatch_that_takes_long_swallows_no_other() -> None:
+    """What was committed after it had looked is sent by the next one, not a minute later."""
+    called, release = threading.Semaphore(0), threading.Event()
+
+    def dispatch() -> float | None:
+        called.release()
+        release.wait(20.0)
+        return None
+
+    scheduler = Scheduler(FakeClock(), lambda _: None, replace(CHORES, dispatch=dispatch))
+    scheduler.start([], {})
+    try:
+        for _ in range(2):
+            scheduler.dispatch_at(0.0)
+            assert called.acquire(timeout=20.0)
+    finally:
+        release.set()
+        scheduler.close()
+
+
 # ---- the trigger
+
+
+def test_a_trigger_that_fails_does_not_end_the_scheduler(caplog: pytest.LogCaptureFixture) -> None:
+    """It asks to be looked at again later, and says so."""
+    moments = CronMoments(Schedule(service="a", cron="0 3 * * *", timezone="Mars/Nowhere"))
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert moments.get_next_fire_time(None, now) == now + AGAIN
+    assert "service=a its schedule cannot be computed" in caplog.text
 
 
 def test_the_trigger_gives_the_first_moment_after_now() -> None:

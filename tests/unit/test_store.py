@@ -222,7 +222,7 @@ def test_a_failed_delivery_waits(store: SqliteStore, clock: FakeClock) -> None:
     store.commit(tick(clock.now(), alerts=(alert(),)))
     store.failed(store.due(clock.wall_s)[0], "500", clock.wall_s + 5)
     assert store.due(clock.wall_s + 4.9) == []
-    assert store.next_due_wall_s() == clock.wall_s + 5
+    assert store.next_due() == {"ops": clock.wall_s + 5}
     assert [(d.attempts, d.answer) for d in store.due(clock.wall_s + 5)] == [(1, "500")]
 
 

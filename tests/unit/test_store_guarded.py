@@ -379,7 +379,7 @@ def test_deliveries_fail_and_recover_while_the_file_is_bad(
     store.commit(tick(clock.now()))
     assert [(d.alert.id, d.attempts) for d in store.due(clock.wall_s + 300)] == [("a-one", 1)]
     store.hasten("ops", clock.wall_s)
-    assert store.next_due_wall_s() == clock.wall_s
+    assert store.next_due() == {"ops": clock.wall_s}
     states = sorted((d.alert.id, d.state.value) for d in store.deliveries())
     assert states == [("a-one", "pending"), ("a-two", "gave_up")]
     store.close()
