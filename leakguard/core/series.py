@@ -4,14 +4,24 @@
 """
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 RECENT_POINTS = 300
 BUCKET_S = 60.0
 BUCKETS = 360
 FALL_SHARE = 0.5
+
+
+def median(ordered: Sequence[float]) -> float:
+    """Give the median of values in order.
+
+    The standard library's brings fractions, decimals and random numbers along: half a MiB, and
+    four times the time.
+    """
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 @dataclass(slots=True)
@@ -86,7 +96,7 @@ class Series:
 
     def _close(self) -> None:
         if self._open and self._open_bucket is not None:
-            self.minutes.append((self._open_bucket + 0.5) * BUCKET_S, median(self._open))
+            self.minutes.append((self._open_bucket + 0.5) * BUCKET_S, median(sorted(self._open)))
         self._open = []
 
     def to_plain(self) -> dict[str, Any]:

@@ -12,10 +12,9 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from leakguard.core.instant import Instant
-from leakguard.core.series import Series
+from leakguard.core.series import Series, median
 from leakguard.core.trend import Trend, Verdict
 from leakguard.core.units import MIB, Seconds, format_bytes, format_duration, format_rate
 from leakguard.plugins import doc
@@ -161,8 +160,8 @@ def binned_medians(
     for number in range(1, bins + 1):
         end = bisect_left(times, first + number * width, begin) if number < bins else len(times)
         if end > begin:
-            xs.append(_middle(times[begin:end]))
-            ys.append(_middle(sorted(values[begin:end])))
+            xs.append(median(times[begin:end]))
+            ys.append(median(sorted(values[begin:end])))
             begin = end
     return xs, ys
 
@@ -198,11 +197,5 @@ def mann_kendall_z(ys: Sequence[float]) -> float:
 
 def _noise(xs: Sequence[float], ys: Sequence[float], slope: float) -> float:
     residuals = [y - slope * x for x, y in zip(xs, ys, strict=True)]
-    middle = median(residuals)
-    return MAD_TO_SIGMA * median([abs(r - middle) for r in residuals])
-
-
-def _middle(ordered: Sequence[float]) -> float:
-    """Give the median of values in order; `statistics.median` costs four times as much."""
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    middle = median(sorted(residuals))
+    return MAD_TO_SIGMA * median(sorted(abs(r - middle) for r in residuals))

@@ -9,11 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import leakguard
-from leakguard.core.decision import CheckHealth
 from leakguard.core.engine import Notice
 from leakguard.core.events import Detail, EventKind, Severity
-from leakguard.core.flight import HEALTH_SUFFIX
-from leakguard.core.state import FlightStage
 from leakguard.linux import own_cgroup
 from leakguard.runtime.assembly import Assembly
 from leakguard.runtime.handover import Launch
@@ -73,7 +70,6 @@ class Guard:
         if options.record:
             everything.daemon.recorder = Recorder(Path(options.record), plan, everything.live.state)
         self._note(EventKind.DAEMON_STARTED, Severity.INFO, self._introduction())
-        self._ask_health_again()
         self._tick()
         everything.scheduler.start(schedules_of(plan), fired(everything.live.state))
         self._rehearse()
@@ -268,16 +264,6 @@ class Guard:
             threading.Thread(target=work, name="rehearsal", daemon=True).start()
         except RuntimeError as error:  # no thread to be had now: the heartbeat rehearses too
             log.warning("the rehearsal is put off: %s", error)
-
-    def _ask_health_again(self) -> None:
-        """Ask the health gates that were being asked when an earlier daemon ended."""
-        for name, service in self._all.live.state.services.items():
-            flight, rules = service.record.flight, self._all.live.parts.rules.of(name)
-            if flight is None or flight.stage is not FlightStage.HEALTH or rules is None:
-                continue
-            within = rules.restart.health_within_s or 0.0
-            action_id = flight.action_id + HEALTH_SUFFIX
-            self._all.executor.submit(CheckHealth(id=action_id, service=name, within_s=within))
 
     def _introduction(self) -> str:
         plan = self._takeover.launch.plan

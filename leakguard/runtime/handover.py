@@ -15,6 +15,10 @@ from leakguard.core.codec import from_plain, to_plain
 from leakguard.core.plan import Plan
 
 MODULE = "leakguard.runtime.main"
+ARENAS = "MALLOC_ARENA_MAX"
+"""The C library gives each thread a heap of its own otherwise: half a MiB of them in the daemon."""
+ARENAS_SET = "arenas-set"
+"""Tells the daemon that the variable is ours: what it starts must not inherit it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +53,12 @@ def become_daemon(launch: Launch) -> NoReturn:
     fd = memory_file(launch)
     os.set_inheritable(fd, True)
     argv = [sys.executable, *_interpreter_flags(), "-m", MODULE, str(fd)]
+    if ARENAS not in os.environ:
+        argv.append(ARENAS_SET)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, argv)  # noqa: S606  our own interpreter, no shell
+    env = {ARENAS: "1", **os.environ}
+    os.execve(sys.executable, argv, env)  # noqa: S606  our own interpreter, no shell
 
 
 def memory_file(launch: Launch) -> int:
@@ -78,6 +85,12 @@ def read_plan(fd: int) -> Launch:
         parts.append(chunk)
         offset += len(chunk)
     return from_plain(Launch, json.loads(b"".join(parts)))
+
+
+def restore_environment(argv: list[str]) -> None:
+    """Take back, in the daemon, what `become_daemon` put into its environment."""
+    if ARENAS_SET in argv:
+        os.environ.pop(ARENAS, None)
 
 
 def _interpreter_flags() -> list[str]:

@@ -6,7 +6,7 @@ import sys
 from leakguard.core.errors import LeakguardError, PermissionRefused
 from leakguard.runtime import log
 from leakguard.runtime.guard import Guard
-from leakguard.runtime.handover import read_plan
+from leakguard.runtime.handover import read_plan, restore_environment
 
 FAILED = 1
 PERMISSION = 77
@@ -17,6 +17,7 @@ def main(argv: list[str]) -> int:
     fd = int(argv[1])
     launch = read_plan(fd)
     os.close(fd)
+    restore_environment(argv)
     log.set_up(launch.options.log_level)
     try:
         return Guard(launch).run()

@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections.abc import Collection, Iterable
-from statistics import median
 
 from leakguard.core.events import Event, EventKind
+from leakguard.core.series import median
 from leakguard.store.base import SeriesPoint
 from leakguard.store.rows import key, ms, readable_events
 
@@ -86,7 +86,7 @@ def thin(rows: list[Row], points: int) -> list[SeriesPoint]:
 def _merge(group: list[Row]) -> SeriesPoint:
     return SeriesPoint(
         group[len(group) // 2][0] / 1000,
-        round(median(mid for _, mid, _, _ in group)),
+        round(median(sorted(mid for _, mid, _, _ in group))),
         min(low for _, _, low, _ in group),
         max(high for _, _, _, high in group),
     )

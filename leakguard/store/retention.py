@@ -7,9 +7,9 @@ doing it again after a crash or a clock that was set back gives the same row.
 import sqlite3
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from statistics import median
 from typing import NamedTuple
 
+from leakguard.core.series import median
 from leakguard.store.database import Database
 from leakguard.store.rows import meta, ms, set_meta
 
@@ -100,9 +100,9 @@ def condense(bucket_ms: int, rows: list[Rolled]) -> Rolled:
     return Rolled(
         rows[0].run,
         bucket_ms,
-        round(median(row.boot_ms for row in rows)),
+        round(median(sorted(row.boot_ms for row in rows))),
         min(row.low for row in rows),
-        round(median(row.mid for row in rows)),
+        round(median(sorted(row.mid for row in rows))),
         max(row.high for row in rows),
         rows[-1].last,
         sum(row.n for row in rows),

@@ -169,3 +169,13 @@ def test_as_pid_1_it_reaps_and_forwards(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert said.read_text().split() == ["zombies", "0", "term"]
+
+
+@pytest.mark.parametrize("given", ["", "3"])
+def test_the_command_has_the_environment_that_it_was_given(given: str) -> None:
+    """What keeps the guard itself small is not handed on, and what the user set stays."""
+    env = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    env |= {"MALLOC_ARENA_MAX": given} if given else {}
+    argv = [*EXEC, "--", "/bin/sh", "-c", "echo ${MALLOC_ARENA_MAX-}"]
+    ended = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    assert ended.stdout == f"{given}\n"
