@@ -33,6 +33,8 @@ from leakguard.runtime.clock import SystemClock
 
 HARD_SHARE = 0.9
 """`--limit X` also means: above 90 % of X restart at once, whatever the forecast says."""
+START_UP_S = 2.0
+"""Whoever names a limit for one command wants it kept: a fast fill is stopped, start or not."""
 
 NAME = re.compile(r"[A-Za-z0-9_.@-]+")
 NOT_NAME = re.compile(r"[^A-Za-z0-9_.@-]")
@@ -214,7 +216,7 @@ def _rules(options: dict[str, Any], name: str, limit: int | None) -> ServiceRule
         limit=Amount(size_bytes=limit) if limit is not None else None,
         policy=Policy(
             threshold=ThresholdRule(above=threshold) if threshold is not None else None,
-            forecast=ForecastRule(),
+            forecast=ForecastRule(start_up_s=START_UP_S),
             schedules=_schedules(options["schedule"]),
             max_age_s=options["max_age"],
         ),

@@ -61,6 +61,11 @@ class Forecast(Model):
         description="How long before the limit to act. Left out: twice the measured stop and start"
         " time, at most 10m.",
     )
+    start_up: Duration = Field(
+        default=read_seconds("8s"),
+        description="Growth that was seen for less than this, before there is a verdict, may be the"
+        " start of the service: no restart, unless the kernel has killed there before.",
+    )
     act: Act = Field(
         default=Act.ALWAYS,
         description="`always`: restart who fills its memory domain, whoever the kernel would kill;"

@@ -252,7 +252,12 @@ def _policy(restart: Restart, timezone: str) -> Policy:
         threshold=ThresholdRule(above=threshold.above, for_s=threshold.for_)
         if threshold and threshold.above
         else None,
-        forecast=ForecastRule(risk=forecast.risk, lead_s=forecast.lead, act=forecast.act)
+        forecast=ForecastRule(
+            risk=forecast.risk,
+            lead_s=forecast.lead,
+            start_up_s=forecast.start_up,
+            act=forecast.act,
+        )
         if forecast
         else None,
         schedules=tuple(_schedule(schedule, timezone) for schedule in restart.schedule),

@@ -66,11 +66,13 @@ class ForecastRule:
     """Restart when P(limit reached within the lead) > `risk`.
 
     `lead_s` None: twice the measured stop and start time, at most ten minutes. `act` is about
-    memory domains; a limit that only the configuration knows kills nobody.
+    memory domains; a limit that only the configuration knows kills nobody. `start_up_s`: growth
+    without a verdict that was seen for less than this may be the start of the service.
     """
 
     risk: float = 0.05
     lead_s: float | None = None
+    start_up_s: float = 8.0
     act: Act = Act.ALWAYS
 
 

@@ -16,10 +16,9 @@ LEAD_YOUNG_S = 3.0
 LEAD_YOUNG_CEILING_S = 10.0
 YOUNG_RISK = 0.2
 YOUNG_WINDOW_S = 2.0
-START_UP_S = 8.0
 """A slope without a verdict acts from this risk on, and when it was seen for this long: the wide
-range of a handful of samples is no reason to restart, and what fills most of its limit in a few
-seconds is starting. Where the kernel has killed before, the short window is enough."""
+range of a handful of samples is no reason to restart. What fills most of its limit in a few seconds
+may be starting (`start_up_s`); where the kernel has killed before, the short window is enough."""
 LEAD_FLOOR_S = 2.0
 LEAD_CEILING_S = 600.0
 SAMPLES_AHEAD = 2.0
@@ -83,7 +82,7 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     if rule is None or facts is None:
         return None
     sure = facts.trend.verdict is Verdict.LEAKING
-    least_s = YOUNG_WINDOW_S if service.record.oom_kills else START_UP_S
+    least_s = YOUNG_WINDOW_S if service.record.oom_kills else rule.start_up_s
     if not sure and facts.trend.window_s < least_s:
         return None
     accepted = rule.risk if sure else max(rule.risk, YOUNG_RISK)
