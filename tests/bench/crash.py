@@ -38,6 +38,10 @@ REFUSED = 0.1
 SLOW = 0.2
 SLOWEST_S = 0.4
 
+IN_FLIGHT_S = 0.2
+"""A request may be noted this long after the daemon that sent it was killed; the next daemon needs
+longer than that to start."""
+
 
 @dataclass(slots=True)
 class Result:
@@ -199,7 +203,7 @@ class Crashes:
                     r.id in last
                 ):  # the crash after the first time is the one that made it come again
                     crashes[last[r.id]] += 1
-                last[r.id] = sum(at < r.at for at in self.crashed_at)
+                last[r.id] = sum(at < r.at - IN_FLIGHT_S for at in self.crashed_at)
             result.most_duplicates_of_a_crash[channel] = max(crashes.values(), default=0)
         result.refused = sum(r.answer != 200 for r in self.receiver.received)
 
