@@ -1,7 +1,7 @@
 """The limited cgroups above a service: each is a memory domain that can run out."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from leakguard.core.errors import ReadingError
 from leakguard.core.instant import Instant
@@ -24,6 +24,11 @@ class _Chain:
     groups: tuple[CgroupDir, ...] | None
     """None: they cannot be seen, so their limits are unknown."""
     used: int = 0
+    home: str = field(init=False)
+    """Key of the first of them, kept: every sample carries it."""
+
+    def __post_init__(self) -> None:
+        self.home = self.groups[0].key if self.groups else ""
 
 
 class DomainCollector:
@@ -78,7 +83,7 @@ class DomainCollector:
     def home(self, location: Location) -> str:
         """Give the key of the cgroup that a service was charged to when it was last read."""
         chain = self._chains.get((location.root.pid, location.cgroup_path))
-        return chain.groups[0].key if chain is not None and chain.groups else ""
+        return chain.home if chain is not None else ""
 
     @property
     def is_new(self) -> bool:

@@ -278,14 +278,19 @@ def take_unnamed(
 def remember(book: KillBook, told: Iterable[SeenKill], now: Instant) -> KillBook:
     """Keep what was told, and forget what is old."""
     seen = (*book.seen, *told)
+    if not seen:
+        return book
     kept = tuple(s for s in seen if now.since(s.at) < REMEMBER_S)[-REMEMBER:]
     return replace(book, seen=kept)
 
 
-def name_late(book: KillBook, unnamed: SeenKill, kill: NamedKill) -> KillBook:
-    """Give one of the kills that were told without a name its name."""
+def name_late(
+    book: KillBook, unnamed: SeenKill, kill: NamedKill, service: str = "", *, root: bool = False
+) -> KillBook:
+    """Give one of the kills that were told without a name its name, and the service it was of."""
     rest = replace(unnamed, count=unnamed.count - 1)
-    named = replace(unnamed, count=1, kill=kill)
+    service = service or unnamed.service
+    named = replace(unnamed, count=1, kill=kill, service=service, root=root)
     at = book.seen.index(unnamed)
     return replace(book, seen=(*book.seen[:at], rest, named, *book.seen[at + 1 :]))
 

@@ -26,7 +26,7 @@ RESULTS = ("ok", "failed", "gave_up")
 OTHERS = "others"
 LEAKGUARD_STARTS = "child"
 
-AT_ONCE = 10
+AT_ONCE = 4
 """Services whose samples exist at one time."""
 
 _END = b"# EOF\n"

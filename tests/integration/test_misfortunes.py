@@ -1,10 +1,11 @@
 """What goes wrong beside a running guard is told once, survived, and told again when it is over."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,6 @@ def replace(path: Path) -> None:
     path.with_suffix(".other").replace(path)
 
 
-def overwrite(path: Path) -> None:
-    """Write something else into the state file itself."""
-    path.write_bytes(b"not a database\n" * 1000)
-
-
 def test_a_corrupt_state_file_at_the_start_is_moved_aside(tmp_path: Path) -> None:
     """The guard begins, says so, and has a working state file again."""
     (tmp_path / "state.db").write_bytes(b"this is no database\n" * 500)
@@ -64,7 +60,7 @@ def test_a_corrupt_state_file_at_the_start_is_moved_aside(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("state.db*corrupt*"))) == 1, list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("harm", [replace, overwrite, Path.unlink])
+@pytest.mark.parametrize("harm", [replace, Path.unlink])
 def test_a_state_file_that_is_lost_while_it_leaks(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
@@ -80,6 +76,21 @@ def test_a_state_file_that_is_lost_while_it_leaks(
             daemon.wait_for("StoreRecovered")
             until(lambda: told(receiver).count("StoreRecovered") == 1)
             assert told(receiver).count("StoreFailed") == 1
+
+
+def test_a_state_file_that_is_overwritten_while_it_leaks(tmp_path: Path) -> None:
+    """Restarts go on; the file is mended from the log or made anew, and holds what comes after."""
+    with Daemon(tmp_path, {"services": {"leaky": leaker(tmp_path / "life")}}) as daemon:
+        until(lambda: restarts(daemon) >= 1)
+        daemon.state_file.write_bytes(b"not a database\n" * 1000)
+        before = restarts(daemon)
+        until(lambda: restarts(daemon) >= before + 2)
+        assert daemon.stop() == 0
+    with closing(sqlite3.connect(daemon.state_file)) as state:
+        (sound,) = state.execute("PRAGMA integrity_check").fetchone()
+        kept = state.execute("SELECT id FROM events WHERE kind = 'RestartSucceeded'").fetchall()
+    told = [event["id"] for event in daemon.events("RestartSucceeded", "leaky")[before + 1 :]]
+    assert (sound, set(told) - {identity for (identity,) in kept}) == ("ok", set())
 
 
 @pytest.mark.root

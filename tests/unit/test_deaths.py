@@ -7,7 +7,7 @@ import pytest
 
 from leakguard.core.alerts import Alert, AlertRules, AlertStatus, Route
 from leakguard.core.codec import from_plain, to_plain
-from leakguard.core.deaths import EVIDENCE_S, PENDING
+from leakguard.core.death_teller import EVIDENCE_S, PENDING
 from leakguard.core.events import Event, EventKind
 from leakguard.core.inbox import OutcomeKind, RestartRequest
 from leakguard.core.kill_book import NAME_WAIT_S

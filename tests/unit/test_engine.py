@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from leakguard.core.alerts import AlertRules, AlertStatus, Route
-from leakguard.core.deaths import EVIDENCE_S
+from leakguard.core.death_teller import EVIDENCE_S
 from leakguard.core.decision import RestartService
 from leakguard.core.engine import Notice
 from leakguard.core.events import EventKind

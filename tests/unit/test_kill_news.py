@@ -7,7 +7,7 @@ import pytest
 from leakguard.core.events import Event, EventKind
 from leakguard.core.inbox import RestartRequest
 from leakguard.core.kill_book import NAME_WAIT_S
-from leakguard.core.kill_news import HUSH_S
+from leakguard.core.kill_teller import HUSH_S
 from leakguard.core.kills import KillCause, NamedKill
 from leakguard.core.oomlog.report import Domain
 from leakguard.core.sample import DomainSample, HostSample, Sample
@@ -287,6 +287,47 @@ def test_an_unnamed_kill_of_the_host_concerns_nobody() -> None:
             "known (the kernel's log names nobody)"
         ),
     )
+
+
+def test_unnamed_kills_elsewhere_are_gathered_too() -> None:
+    """A number is all that is known of them."""
+    world = World()
+    told = []
+    for _ in range(3):
+        world.count()
+        world.tick()
+        told.append(len(world.tick(after_s=NAME_WAIT_S)))
+    (event,) = world.tick(after_s=HUSH_S)
+    assert (told, event.message) == (
+        [1, 0, 0],
+        "the kernel killed 2 more processes in cgroups that hold no guarded service",
+    )
+
+
+def test_shared_memory_is_told_where_there_is_some() -> None:
+    """A restart does not give it back: it matters who holds it."""
+    world = World()
+    (event,) = world.tick(world.kill(shmem_bytes=30 * MIB))
+    assert "400 MiB anonymous, 30.0 MiB shared, oom_score_adj 200" in event.message
+
+
+def test_a_service_that_never_ran_owns_no_kill() -> None:
+    """It has no process."""
+    bench = Bench()
+    bench.miss()
+    bench.clock.advance(1.0)
+    made = bench.hear(Heard(kills=(NamedKill(pid=100, name="app", scope=Domain.HOST),)))
+    assert [e.service for e in made.events] == [""]
+
+
+def test_a_domain_that_does_not_count_is_no_kill() -> None:
+    """Before Linux 4.13 its counter is not known."""
+    bench = Bench()
+    bench.see(100)
+    none = replace(limited("/p/worker"), oom_kills=None)
+    bench.clock.advance(1.0)
+    made = bench.hear(Heard(), sample_of(bench.clock.now(), 100), domains={OWN: none})
+    assert (made.kills, made.state.kills.counters) == ((), {})
 
 
 def test_a_name_that_comes_too_late_is_no_second_kill() -> None:
