@@ -113,16 +113,9 @@ class OomScan:
                 continue
             if row.pid not in self._read:  # a process is in several domains, and is read once
                 self._read[row.pid] = self._in_full(row, rows)
-            candidate, other = self._read[row.pid]
+            candidate, other = self._weigh(row, domain, best)
             if candidate is None:
                 continue
-            value = badness.points(candidate, domain.total_pages, self._era)
-            if value is not None:
-                value -= melting_pages(candidate, domain)
-                if value >= best.least:
-                    candidate = self._confirmed(candidate, row)
-                    self._read[row.pid] = candidate, other
-                    best.add(value, candidate)
             if other not in (0, candidate.rss_pages):
                 other_rss[row.pid] = other
             read[at] = candidate
@@ -131,6 +124,19 @@ class OomScan:
             other_rss=other_rss,
             left_out=sum(1 for at, row in enumerate(rows) if row.vsize_pages and at not in read),
         )
+
+    def _weigh(self, row: Row, domain: Domain, best: "_Best") -> tuple[Candidate | None, int]:
+        """Let a process compete; whoever may be among the first is looked at once more."""
+        candidate, other = self._read[row.pid]
+        value = badness.points(candidate, domain.total_pages, self._era) if candidate else None
+        if candidate is None or value is None:
+            return candidate, other
+        value -= melting_pages(candidate, domain)
+        if value >= best.least:
+            candidate = self._confirmed(candidate, row)
+            self._read[row.pid] = candidate, other
+            best.add(value, candidate)
+        return candidate, other
 
     def _row(self, pid: int) -> Row | None:
         try:

@@ -60,14 +60,7 @@ class Assembly:
         self.dispatcher = Dispatcher(
             self.store, self.live.parts.notifiers, self.machine.clock, self.inbox.notice
         )
-        self.upkeep = Upkeep(
-            clock=self.machine.clock,
-            store=self.store,
-            dispatcher=self.dispatcher,
-            rehearsal=self.rehearsal,
-            systemd=self.systemd,
-            live=self.live,
-        )
+        self.upkeep = self._upkeep()
         self.scheduler = Scheduler(self.machine.clock, self.inbox.post, self.upkeep.chores())
         self.kernel = MemoryEvents(self._under_pressure)
         self.kills = open_kill_watch(
@@ -87,6 +80,16 @@ class Assembly:
         self.daemon = self._daemon()
         self._wake = wake
         self._hints = ""
+
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(
+            clock=self.machine.clock,
+            store=self.store,
+            dispatcher=self.dispatcher,
+            rehearsal=self.rehearsal,
+            systemd=self.systemd,
+            live=self.live,
+        )
 
     def collector_of(self, parts: Parts) -> Collector:
         """Make the collector of a configuration."""

@@ -67,4 +67,4 @@ def test_the_victim_is_named_before_it_dies(tmp_path: Path) -> None:
     assert (told["victim_pid"], told["victim_certain"]) == (neighbour.pid, True)
     assert counted == {"victim_right": 1, "time_inside": 1}
     (killed,) = daemon.events("OomKillObserved", "leaker")
-    assert f"(pid {neighbour.pid})" in killed["message"]
+    assert (killed["pid"], killed["cause"]) == (neighbour.pid, "own_limit")

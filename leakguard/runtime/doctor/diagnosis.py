@@ -95,17 +95,18 @@ def diagnose(
         domains=domains,
         biggest=processes.biggest(_BIGGEST),
     )
-    return Diagnosis(
-        case=case,
-        domains=tuple(
-            DomainDiagnosis(
-                facts=domain, text=ending(domain, case), causes=causes(domain, services)
-            )
-            for domain in domains
-        ),
-        findings=examine(case),
-        notes=tuple(notes),
+    return _conclude(case, notes)
+
+
+def _conclude(case: Case, notes: Sequence[str]) -> Diagnosis:
+    """Say what follows from all that was read."""
+    said = (
+        DomainDiagnosis(
+            facts=domain, text=ending(domain, case), causes=causes(domain, case.services)
+        )
+        for domain in case.domains
     )
+    return Diagnosis(case=case, domains=tuple(said), findings=examine(case), notes=tuple(notes))
 
 
 def _guard(proc: ProcFs, cgroups: CgroupFs, us: Us) -> GuardFacts | None:
