@@ -139,8 +139,12 @@ def _arrive(tick: Tick, service: ServiceState, flight: Flight, rules: ServiceRul
 def _arrive_and_end(
     tick: Tick, service: ServiceState, flight: Flight, rules: ServiceRules, code: int
 ) -> None:
-    """Take note of a process that we started and that ended before it could be sampled."""
-    service = tick.amend(service.record.name, incarnation=flight.started)
+    """Take note of a process that we started and that ended before it could be sampled.
+
+    It is not the absence of the one before: how *it* ended is seen next.
+    """
+    name = service.record.name
+    service = tick.amend(name, incarnation=flight.started, missing=False, exit_code=None)
     if rules.restart.health_within_s is None:
         _succeed(tick, service, flight)
     else:

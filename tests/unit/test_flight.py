@@ -208,6 +208,23 @@ def test_what_was_started_and_ended_before_it_could_be_sampled(
     assert bench.service.record.incarnation == run_of(101)
 
 
+def test_how_a_run_ended_that_was_never_sampled_is_not_how_the_one_before_did() -> None:
+    """It failed, was started again, and ended well before anybody could look at it."""
+    bench = Bench(rules=guarded(restart=RestartRules(driver="child", starts=True)))
+    bench.see(100)
+    bench.miss(exit_code=7)
+    flight = bench.service.record.flight
+    assert flight is not None
+    done = Outcome(
+        action_id=flight.action_id, service=NAME, kind=OutcomeKind.DONE, started=run_of(101)
+    )
+    bench.clock.advance(1)
+    bench.step(outcomes=(done,))
+    made = bench.miss(exit_code=0)
+    assert [e.kind for e in made.events if e.kind is EventKind.SERVICE_MISSING] != []
+    assert (bench.service.record.missing, bench.service.record.exit_code) == (True, 0)
+
+
 # ---- health gate
 
 
