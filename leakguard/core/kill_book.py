@@ -1,11 +1,13 @@
 """Every OOM kill counted once: counters of nested cgroups, and the names that a log gives them.
 
 Kills are counted at several places: by the host, by the victim's cgroup and (v2) by each cgroup
-above it. The innermost that shows a rise has the kill, and all around it take it as accounted for.
-A rise then waits for its name; a name that comes before its rise waits for that as a credit. What
-is never named is a kill without a name, never two kills.
+above it. The host tells *how many* there were, the innermost cgroup that shows a rise *where*, and
+all around it take it as accounted for: a counter that could not be read for a while may later name
+a wrong place, and never one kill more. A rise then waits for its name; a name that comes before
+its rise waits for that as a credit. What is never named is a kill without a name, never two kills.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +34,8 @@ class Counter:
     seen: int
     counted: int
     read: Instant
+    ahead: int = 0
+    """Kills that it showed and the host did not yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +45,6 @@ class Rise:
     key: str
     count: int
     since: Instant
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
-    """Kills counted in a cgroup while some below it could not be read: they may be of those."""
-
-    key: str
-    count: int
-    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +102,10 @@ class KillBook:
     """The first tick: kills before it are no news."""
     counters: Mapping[str, Counter] = field(default_factory=dict)
     rises: tuple[Rise, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
     credits: tuple[Credit, ...] = ()
     seen: tuple[SeenKill, ...] = ()
+    forgot_boot_s: float = -math.inf
+    """What was told up to here may be forgotten."""
     hushed: Mapping[str, Hush] = field(default_factory=dict)
 
 
@@ -126,105 +122,74 @@ def is_within(inner: str, outer: str) -> bool:
 
 def read_counters(book: KillBook, readings: Mapping[str, int], now: Instant) -> KillBook:
     """Take what the counters show, by cgroup key and HOST; new kills become rises."""
-    reader = _Reader(book, now)
+    counters, rises = dict(book.counters), list(book.rises)
+    room = _new_on_host(book, readings)
     for key in sorted(readings, key=_depth, reverse=True):
-        reader.read(key, readings[key])
-    counters = reader.counters
+        shown, known = readings[key], counters.get(key)
+        if known is None or shown < known.seen:  # new to us, or a cgroup that was made anew
+            counters[key] = Counter(seen=shown, counted=shown, read=now)
+            continue
+        risen = max(0, shown - known.counted)
+        new = int(min(risen, room))
+        # The host may have been read a moment before: what it does not show yet, it shows next
+        # time. What it does not show then was told already, when this one could not be read.
+        told = min(risen - new, known.ahead)
+        counters[key] = Counter(
+            seen=shown, counted=known.counted + new + told, ahead=risen - new - told, read=now
+        )
+        room -= new
+        if new:
+            rises.append(Rise(key=key, count=new, since=now))
+            _account(counters, key, new)
     return replace(
         book,
         since=book.since or now,
         counters={k: c for k, c in counters.items() if now.since(c.read) < FORGET_S},
-        rises=tuple(rise for rise in reader.rises if rise.count),
-        doubts=reader.doubts_left(readings),
+        rises=tuple(rises),
     )
 
 
-class _Reader:
-    """Reads the counters of one tick, the innermost first."""
+def _new_on_host(book: KillBook, readings: Mapping[str, int]) -> float:
+    """Give how many kills the host shows that are not accounted for; no end without its counter."""
+    known = book.counters.get(HOST)
+    if known is None or readings.get(HOST, -1) < known.seen:
+        return math.inf
+    return max(0, readings[HOST] - known.counted)
 
-    def __init__(self, book: KillBook, now: Instant) -> None:
-        self.counters = dict(book.counters)
-        self.rises = list(book.rises)
-        self._doubts = list(book.doubts)
-        self._new: list[tuple[str, int]] = []
-        self._now = now
 
-    def read(self, key: str, shown: int) -> None:
-        """Take one reading."""
-        known = self.counters.get(key)
-        if known is None or shown < known.seen:  # new to us, or a cgroup that was made anew
-            self._note(key, seen=shown, counted=shown)
-            return
-        risen = shown - known.counted
-        self._note(key, seen=shown, counted=max(shown, known.counted))
-        if risen <= 0:
-            return
-        taken = self._take_back(key, risen)
-        for outer, other in self.counters.items():
-            if _is_around(outer, key):
-                known_there = (n for k, n in taken.items() if k == outer or _is_around(outer, k))
-                more = risen - sum(known_there)
-                self.counters[outer] = replace(other, counted=other.counted + more)
-        self._new.append((key, risen))
-        risen -= sum(taken.values())
-        if risen:
-            self.rises.append(Rise(key=key, count=risen, since=self._now))
-
-    def doubts_left(self, readings: Mapping[str, int]) -> tuple[Doubt, ...]:
-        """Note what may yet turn out to have happened in a cgroup that was not read now."""
-        unread = [key for key in self.counters if key not in readings]
-        found = [
-            replace(doubt, unread=tuple(k for k in doubt.unread if k not in readings))
-            for doubt in self._doubts
-        ]
-        for place, count in self._new:
-            below = tuple(key for key in unread if _is_around(place, key))
-            found.append(Doubt(key=place, count=count, unread=below))
-        return tuple(doubt for doubt in found if doubt.count and doubt.unread)[-REMEMBER:]
-
-    def _note(self, key: str, *, seen: int, counted: int) -> None:
-        self.counters[key] = Counter(seen=seen, counted=counted, read=self._now)
-
-    def _take_back(self, key: str, risen: int) -> dict[str, int]:
-        """Find how many of these were counted further out, when this cgroup could not be read.
-
-        Those that still wait for their name do so here from now on; the others were told.
-        """
-        taken: dict[str, int] = {}
-        for at, doubt in enumerate(self._doubts):
-            number = min(risen - sum(taken.values()), doubt.count)
-            if key not in doubt.unread or not number:
-                continue
-            self._doubts[at] = replace(doubt, count=doubt.count - number)
-            taken[doubt.key] = taken.get(doubt.key, 0) + number
-            self._move(doubt.key, key, number)
-        return taken
-
-    def _move(self, outer: str, inner: str, number: int) -> None:
-        for at, rise in enumerate(self.rises):
-            if rise.key == outer and number:
-                moved = min(number, rise.count)
-                self.rises[at] = replace(rise, count=rise.count - moved)
-                self.rises.append(replace(rise, key=inner, count=moved))
-                number -= moved
+def _account(counters: dict[str, Counter], key: str, count: int) -> None:
+    """Take kills as accounted for in all that counts them too."""
+    for outer, known in counters.items():
+        if _is_around(outer, key):
+            counters[outer] = replace(known, counted=known.counted + count)
 
 
 def is_news(book: KillBook, kill: NamedKill) -> bool:
     """Tell whether a named kill happened on our watch and was not told under this name."""
     if kill.boot_s is not None and book.since is not None and kill.boot_s < book.since.boot_s:
         return False
+    if kill.boot_s is not None and kill.boot_s <= book.forgot_boot_s:
+        return False
     return not any(seen.kill is not None and seen.kill.is_same(kill) for seen in book.seen)
 
 
 def told_unnamed(book: KillBook, kill: NamedKill) -> SeenKill | None:
-    """Find a kill that was told without its name before this name came."""
+    """Find a kill that was told without its name before this name came.
+
+    Where nothing waits for a name any more, the host has counted this one, and it was told.
+    """
     if kill.killer is not Killer.KERNEL or not kill.counted:
         return None
-    for seen in book.seen:
-        late = kill.boot_s is None or kill.boot_s <= seen.at.boot_s
-        if seen.kill is None and seen.count and late and _fits(seen.key, kill.task_memcg):
-            return seen
-    return None
+    late = [
+        seen
+        for seen in book.seen
+        if seen.kill is None and seen.count and (kill.boot_s or 0.0) <= seen.at.boot_s
+    ]
+    fitting = next((seen for seen in late if _fits(seen.key, kill.task_memcg)), None)
+    waiting = sum(r.count for r in book.rises) - sum(not c.spare for c in book.credits)
+    if fitting is not None or HOST not in book.counters or waiting > 0:
+        return fitting
+    return next(iter(late), None)
 
 
 def owe(book: KillBook, kills: Iterable[NamedKill], now: Instant) -> KillBook:
@@ -249,20 +214,15 @@ def settle(book: KillBook, now: Instant) -> KillBook:
     if not book.credits:
         return book
     rises, left = list(book.rises), []
-    doubts, counters = list(book.doubts), dict(book.counters)
     for credit in sorted(book.credits, key=lambda c: c.spare):
-        at = _find(rises, credit)
+        at = _find(rises, credit, any_place=HOST in book.counters)
         if at is None:
             left.append(credit)
             continue
-        rise = rises[at]
-        rises[at] = replace(rise, count=rise.count - 1)
-        _resolve(doubts, counters, rise.key, credit)
+        rises[at] = replace(rises[at], count=rises[at].count - 1)
     return replace(
         book,
         rises=tuple(rise for rise in rises if rise.count),
-        doubts=tuple(doubt for doubt in doubts if doubt.count),
-        counters=counters,
         credits=tuple(c for c in left if now.since(c.since) < CREDIT_S),
     )
 
@@ -281,7 +241,8 @@ def remember(book: KillBook, told: Iterable[SeenKill], now: Instant) -> KillBook
     if not seen:
         return book
     kept = tuple(s for s in seen if now.since(s.at) < REMEMBER_S)[-REMEMBER:]
-    return replace(book, seen=kept)
+    gone = (s.at.boot_s for s in seen[: len(seen) - len(kept)])
+    return replace(book, seen=kept, forgot_boot_s=max(book.forgot_boot_s, *gone, -math.inf))
 
 
 def name_late(
@@ -303,19 +264,6 @@ def _depth(key: str) -> tuple[int, str]:
     return (0 if path == "/" else path.count("/")), key
 
 
-def _resolve(doubts: list[Doubt], counters: dict[str, Counter], key: str, credit: Credit) -> None:
-    """Take a kill that was counted further out to the cgroups that its name tells."""
-    if credit.task_memcg is None or credit.foreign:
-        return
-    for at, doubt in enumerate(doubts):
-        inner = [k for k in doubt.unread if k in counters and _fits(k, credit.task_memcg)]
-        if doubt.key == key and doubt.count and inner:
-            doubts[at] = replace(doubt, count=doubt.count - 1)
-            for k in inner:
-                counters[k] = replace(counters[k], counted=counters[k].counted + 1)
-            return
-
-
 def _is_around(outer: str, inner: str) -> bool:
     if inner in {outer, HOST}:
         return False
@@ -328,13 +276,16 @@ def _fits(key: str, task_memcg: str | None) -> bool:
     return key == HOST or task_memcg is None or is_within(task_memcg, path_of(key))
 
 
-def _find(rises: list[Rise], credit: Credit) -> int | None:
+def _find(rises: list[Rise], credit: Credit, *, any_place: bool) -> int | None:
     """Find the innermost rise that a name may belong to.
 
-    From within another cgroup namespace the paths of the log say nothing.
+    From within another cgroup namespace the paths of the log say nothing. `any_place`: the host
+    counts every kill, so a name that fits nowhere is of one that was taken for another place's.
     """
     open_ones = [at for at, rise in enumerate(rises) if rise.count]
     fitting = [at for at in open_ones if _fits(rises[at].key, credit.task_memcg)]
     if credit.foreign and all(rises[at].key == HOST for at in fitting):
+        fitting = open_ones
+    if not fitting and any_place and not credit.spare:
         fitting = open_ones
     return max(fitting, key=lambda at: _depth(rises[at].key), default=None)

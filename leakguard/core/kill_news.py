@@ -45,7 +45,7 @@ def _tell(
     from leakguard.core.kill_teller import Teller, without_known  # most guards never see a kill
 
     book, fresh = without_known(tick, book, heard.kills)
-    book = kill_book.settle(kill_book.owe(book, fresh, tick.now), tick.now)
+    book = kill_book.settle(book, tick.now)
     book, due = kill_book.take_unnamed(book, tick.now, at_once=heard.ending)
     teller = Teller(tick, domains, dict(book.hushed))
     told = [*teller.named(fresh), *(teller.unnamed(rise, heard.no_names) for rise in due)]

@@ -35,7 +35,10 @@ MACHINE = "the host"
 def without_known(
     tick: Tick, book: KillBook, kills: tuple[NamedKill, ...]
 ) -> tuple[KillBook, tuple[NamedKill, ...]]:
-    """Leave out what is known already; a late name is given to the kill that was told without."""
+    """Leave out what is known already; a late name is given to the kill that was told without.
+
+    Each that is left stands for a count, and is owed one.
+    """
     fresh: list[NamedKill] = []
     for kill in kills:
         if not kill_book.is_news(book, kill) or any(kill.is_same(known) for known in fresh):
@@ -43,6 +46,7 @@ def without_known(
         unnamed = kill_book.told_unnamed(book, kill)
         if unnamed is None:
             fresh.append(kill)
+            book = kill_book.owe(book, (kill,), tick.now)
         else:
             service, root = owner_of(kill, tick.services, tick.now)
             book = kill_book.name_late(book, unnamed, kill, service, root=root)
