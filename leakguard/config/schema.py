@@ -227,7 +227,7 @@ class Defaults(Model):
         default=read_seconds("100ms"), description="The shortest time between two samples."
     )
     detector: Any = Field(
-        default="theil_sen",
+        default="envelope",
         description="What tells a leak from noise: a detector's name, or {name: options}.",
         json_schema_extra=plug_in("detectors"),
     )

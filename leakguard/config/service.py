@@ -84,7 +84,7 @@ class ServiceCompiler:
     def _detector(self, loc: Loc) -> PluginSpec:
         found = self.choices.found
         choice = found.get((*loc, "detector")) or found.get(("defaults", "detector"))
-        return choice.spec if choice else PluginSpec(key="theil_sen")
+        return choice.spec if choice else PluginSpec(key="envelope")
 
     def _driver(self, loc: Loc, target: Choice) -> Choice | None:
         """Choose the driver: the service's own, the target's if it starts, the inherited one."""

@@ -64,6 +64,14 @@ def effective_limit(sample: Sample, around: Surroundings, rules: ServiceRules) -
     return min((limit for limit in known if limit is not None), default=None)
 
 
+def least_room(service: ServiceState, around: Surroundings, rules: ServiceRules) -> int | None:
+    """Give how much the service can grow before it meets a limit; None when none is known."""
+    if service.sample is None:
+        return None
+    known = (room.headroom_bytes for room in rooms(service.sample, around, rules))
+    return min(known, default=None)
+
+
 def rooms(sample: Sample, around: Surroundings, rules: ServiceRules) -> tuple[Room, ...]:
     """List every limit above the service with what is left below it."""
     found = [

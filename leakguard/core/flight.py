@@ -7,7 +7,6 @@ from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Unreadable
-from leakguard.core.series import FALL_SHARE
 from leakguard.core.severity import Severity
 from leakguard.core.state import Flight, FlightStage, ServiceRecord, ServiceState, Settling
 from leakguard.core.tick import Tick
@@ -21,6 +20,7 @@ HEALTH_SLACK_S = 5.0
 BACK_OFF_S = (5.0, 15.0, 60.0, 300.0)
 """The breaker holds the next attempt back this long after one, two, … failures in a row."""
 SMOOTHING = 0.5
+HALF = 0.5
 BORN_SLACK_S = 2.0
 """Start times are known to a clock tick, and boot time is read twice."""
 
@@ -85,7 +85,7 @@ def _gave_back(sample: Sample, flight: Flight, tick: Tick) -> bool:
     """
     if flight.done is None or flight.before_bytes is None:
         return False
-    fell = sample.value_bytes < FALL_SHARE * flight.before_bytes
+    fell = sample.value_bytes < HALF * flight.before_bytes
     return fell and tick.now.since(flight.done) >= SETTLED_AFTER_S
 
 

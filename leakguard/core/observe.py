@@ -59,10 +59,10 @@ def _observe_sample(
     _see_again(tick, sample)
     tick.samples.append(sample)
     service = tick.service(sample.service)
-    if service.series.is_fall(sample.value_bytes):  # given back without a restart: begin anew
-        service = tick.put(replace(service, series=Series(), fitted_boot_s=None))
     fastest = _fastest(service, sample)
     service.series.append(sample.at.boot_s, sample.value_bytes)
+    if service.series.lives != service.record.lives:  # it gave its memory back, or ended
+        service = tick.amend(sample.service, lives=service.series.lives)
     service = tick.put(
         replace(
             service,
@@ -122,11 +122,13 @@ def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
     """Start a new series for a new incarnation."""
     service = tick.service(sample.service)
     record = replace(service.record, incarnation=sample.incarnation)
+    same_measure = service.sample is None or service.sample.measure is sample.measure
+    lives = service.series.ended() if same_measure else ()
     return tick.put(
         replace(
             service,
             record=record,
-            series=Series(),
+            series=Series(lives),
             sample=None,
             assessment=None,
             fitted_boot_s=None,

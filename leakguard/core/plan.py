@@ -47,7 +47,7 @@ class ServicePlan:
     target: PluginSpec
     each: bool = False
     driver: PluginSpec | None = None
-    detector: PluginSpec = PluginSpec(key="theil_sen")
+    detector: PluginSpec = PluginSpec(key="envelope")
     health: HealthSpec | None = None
     where: str = ""
 

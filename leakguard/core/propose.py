@@ -82,6 +82,8 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     if rule is None or facts is None:
         return None
     sure = facts.trend.verdict is Verdict.LEAKING
+    if facts.trend.verdict is Verdict.STABLE:
+        return None
     least_s = YOUNG_WINDOW_S if service.record.oom_kills else rule.start_up_s
     if not sure and facts.trend.window_s < least_s:
         return None

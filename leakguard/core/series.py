@@ -1,27 +1,32 @@
-"""A bounded series of (time, value): recent samples as they came, older ones as medians a minute.
+"""A bounded series of (time, value) of one life: the newest samples, and a pyramid of the rest.
 
-16 bytes a point in two `array` columns; a full series holds 300 + 360 points, about 10.5 kB.
+About 8 kB when full. A life ends with its incarnation, or with a fall that gives most of the
+memory back; what is known of earlier lives goes along as their precedents.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-RECENT_POINTS = 300
-BUCKET_S = 60.0
-BUCKETS = 360
-FALL_SHARE = 0.5
+from leakguard.core.codec import from_plain, to_plain
+from leakguard.core.lives import Life, is_restart, summarise
+from leakguard.core.pyramid import Pyramid, median
 
-
-def median(ordered: Sequence[float]) -> float:
-    """Give the median of values in order.
-
-    The standard library's brings fractions, decimals and random numbers along: half a MiB, and
-    four times the time.
-    """
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+RECENT_POINTS = 64
+LIVES = 6
+"""Earlier lives that are remembered."""
+FALL_SHARE = 0.6
+"""A value below this share of the lowest of the newest ones gave most of the memory back."""
+CUT_SHARE = 0.6
+"""A value that takes back this share of the growth since the last cut may be a restart."""
+CUT_LEAST = 0.1
+FALL_STEPS = 6.0
+"""A fall is more than this many usual steps between two samples."""
+AGREE = 3
+"""Samples in a row that must have fallen: one may be a slip."""
+STEPS = 24
 
 
 @dataclass(slots=True)
@@ -50,14 +55,21 @@ class Ring:
 class Series:
     """Samples of one incarnation by boot time; a new incarnation starts a new series."""
 
-    __slots__ = ("_open", "_open_bucket", "minutes", "recent")
+    __slots__ = ("_cut", "_fallen", "born_s", "lives", "memo", "pyramid", "recent")
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, lives: Iterable[Life] = ()) -> None:
+        """Start empty, with what is known of earlier lives, oldest first."""
+        self.lives = tuple(lives)[-LIVES:]
+        self._begin()
+
+    def _begin(self) -> None:
         self.recent = Ring.of(RECENT_POINTS)
-        self.minutes = Ring.of(BUCKETS)
-        self._open: list[float] = []
-        self._open_bucket: float | None = None
+        self.pyramid = Pyramid()
+        self.born_s: float | None = None
+        self._cut: tuple[float, float] | None = None
+        self._fallen: list[tuple[float, float, bool]] = []
+        self.memo: dict[Any, Any] = {}
+        """What a detector worked out of closed buckets, to be worked out again when it is lost."""
 
     def __len__(self) -> int:
         """Count the recent points."""
@@ -65,14 +77,70 @@ class Series:
 
     def append(self, boot_s: float, value: float) -> None:
         """Add a sample; one that is not later than the last is ignored."""
-        if self.recent.times and boot_s <= self.recent.times[-1]:
+        times = self.recent.times
+        if times and boot_s <= times[-1]:
             return
-        bucket = boot_s // BUCKET_S
-        if self._open_bucket is not None and bucket != self._open_bucket:
-            self._close()
-        self._open_bucket = bucket
-        self._open.append(value)
+        if self.born_s is None:
+            self.born_s, self._cut = boot_s, (boot_s, value)
+        fall = self._falls(value)
         self.recent.append(boot_s, value)
+        if fall is None:
+            for held_s, held, _ in self._fallen:
+                self.pyramid.push(held_s, held)
+            self._fallen = []
+            self.pyramid.push(boot_s, value)
+            return
+        self._fallen.append((boot_s, value, fall))
+        if len(self._fallen) >= AGREE:
+            self._end_rise()
+
+    def _falls(self, value: float) -> bool | None:
+        """Tell whether most of the memory is given back (True) or of the growth (False)."""
+        fallen = len(self._fallen)
+        before = self.recent.values[-STEPS - fallen : len(self.recent.values) - fallen]
+        if len(before) <= AGREE or self._cut is None:
+            return None
+        lowest = min(before[-AGREE:])
+        drop = lowest - value
+        if drop <= CUT_LEAST * lowest:
+            return None
+        steps = sorted(abs(b - a) for a, b in pairwise(before))
+        if drop <= FALL_STEPS * median(steps):
+            return None
+        if value < FALL_SHARE * lowest:
+            return True
+        return False if drop > CUT_SHARE * (lowest - self._cut[1]) else None
+
+    def _end_rise(self) -> None:
+        """Begin a new life where the memory was given back, or where a restart shows."""
+        held, (since_s, _) = self._fallen, self._cut or (0.0, 0.0)
+        first_s = held[0][0]
+        life = summarise(self.pyramid, since_s, first_s)
+        if all(fall for _, _, fall in held) or is_restart(life):
+            self.lives = (*self.lives, *([life] if life is not None else ()))[-LIVES:]
+            self._begin()
+            self.born_s = first_s
+            for boot_s, value, _ in held:
+                self.recent.append(boot_s, value)
+        self._cut = first_s, min(value for _, value, _ in held)
+        self._fallen = []
+        for boot_s, value, _ in held:
+            self.pyramid.push(boot_s, value)
+
+    def ended(self) -> tuple[Life, ...]:
+        """Give the precedents that the next incarnation has."""
+        last = self.last()
+        if last is None or self.born_s is None:
+            return self.lives
+        since = self._cut[0] if self._cut is not None else self.born_s
+        life = summarise(self.pyramid, since, last[0], restarted=True)
+        return (*self.lives, *([life] if life is not None else ()))[-LIVES:]
+
+    def feed(self, boot_s: float, width_s: float, bucket: tuple[float, float, float]) -> None:
+        """Take (low, mid, high) of a stretch of time that was condensed before the first sample."""
+        if self.born_s is None:
+            self.born_s, self._cut = boot_s, (boot_s, bucket[0])
+        self.pyramid.feed(boot_s, width_s, bucket)
 
     def last(self) -> tuple[float, float] | None:
         """Give time and value of the newest sample."""
@@ -80,38 +148,31 @@ class Series:
             return None
         return self.recent.times[-1], self.recent.values[-1]
 
-    def is_fall(self, value: float) -> bool:
-        """Tell whether `value` would mean that most of the memory was given back.
-
-        What comes after is a life of its own: no slope runs through the fall.
-        """
-        return bool(self.recent.values) and value < FALL_SHARE * self.recent.values[-1]
-
     def span_s(self) -> float:
-        """Seconds from the oldest point kept to the newest."""
-        if not self.recent.times:
+        """Seconds from the first sample of this life to the newest."""
+        if not self.recent.times or self.born_s is None:
             return 0.0
-        first = self.minutes.times[0] if self.minutes.times else self.recent.times[0]
-        return self.recent.times[-1] - min(first, self.recent.times[0])
-
-    def _close(self) -> None:
-        if self._open and self._open_bucket is not None:
-            self.minutes.append((self._open_bucket + 0.5) * BUCKET_S, median(sorted(self._open)))
-        self._open = []
+        return self.recent.times[-1] - self.born_s
 
     def to_plain(self) -> dict[str, Any]:
         """Give everything as JSON-ready data, for recordings."""
         return {
             "recent": [list(self.recent.times), list(self.recent.values)],
-            "minutes": [list(self.minutes.times), list(self.minutes.values)],
-            "open": [self._open_bucket, list(self._open)],
+            "born": self.born_s,
+            "cut": list(self._cut) if self._cut is not None else None,
+            "fallen": [list(held) for held in self._fallen],
+            "lives": to_plain(self.lives),
+            "pyramid": self.pyramid.to_plain(),
         }
 
     @classmethod
     def from_plain(cls, data: dict[str, Any]) -> "Series":
         """Read back what `to_plain` gave."""
-        series = cls()
-        for ring, name in ((series.recent, "recent"), (series.minutes, "minutes")):
-            ring.times, ring.values = array("d", data[name][0]), array("d", data[name][1])
-        series._open_bucket, series._open = data["open"][0], list(data["open"][1])
+        series = cls(from_plain(tuple[Life, ...], data["lives"]))
+        series.recent.times = array("d", data["recent"][0])
+        series.recent.values = array("d", data["recent"][1])
+        series.born_s = data["born"]
+        series._cut = (data["cut"][0], data["cut"][1]) if data["cut"] is not None else None
+        series._fallen = [(t, v, f) for t, v, f in data["fallen"]]
+        series.pyramid = Pyramid.from_plain(data["pyramid"])
         return series

@@ -8,6 +8,7 @@ from leakguard.core.assessment import Assessment
 from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.kill_book import KillBook
+from leakguard.core.lives import Life
 from leakguard.core.policy import Trigger
 from leakguard.core.sample import Incarnation, Sample
 from leakguard.core.series import Series
@@ -151,6 +152,8 @@ class ServiceRecord:
     """How kills compared with what was foretold: `Hit` → number; in the daemon's own record."""
     dying: tuple[Death, ...] = ()
     """Deaths whose cause is not told yet, oldest first."""
+    lives: tuple[Life, ...] = ()
+    """How earlier incarnations grew, oldest first: the precedents of the next leak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,3 +172,32 @@ def _figures(value: float) -> str:
     if value >= 99.95:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class SizeWords:
+    """How sizes are put into words: as bytes, or in a unit of one's own of so many bytes."""
+
+    unit: str = ""
+    unit_bytes: float = 0.0
+    """Zero: bytes, in the prefix that fits."""
+
+    def size(self, size: float) -> str:
+        """Print a size."""
+        if not self.unit_bytes:
+            return format_bytes(size)
+        return f"{size / self.unit_bytes:.3g}{self.unit}"
+
+    def rate(self, bytes_per_s: float) -> str:
+        """Print a slope."""
+        if not self.unit_bytes:
+            return format_rate(bytes_per_s)
+        for name, seconds in (("s", 1), ("h", 3600)):
+            if abs(bytes_per_s) * seconds >= self.unit_bytes:
+                return f"{self.size(bytes_per_s * seconds)}/{name}"
+        return f"{self.size(bytes_per_s * 86400)}/d"
+
+
+BYTES = SizeWords()
+PERCENT = SizeWords("%", float(MIB))
+PLAIN = SizeWords("", float(MIB))

@@ -50,12 +50,14 @@ def surroundings(
         anew = replace(domains[key], series=Series(), fitted_boot_s=None, trend=UNKNOWN)
         domains[key] = anew
     for key, sample in snapshot.domains.items():
-        grown = _grow(domains.get(key), snapshot.at, sample.used_bytes, detector)
+        known = domains.get(key)
+        grown = _grow(known, snapshot.at, (sample.used_bytes, sample.headroom_bytes), detector)
         domains[key] = _fill(grown, sample, snapshot.at)
     if snapshot.host is not None:
         host, whole = snapshot.host, snapshot.host.total_bytes + snapshot.host.swap_total_bytes
         used = host.total_bytes - host.available_bytes
-        grown = _grow(domains.get(facts.HOST), snapshot.at, used, detector)
+        known = domains.get(facts.HOST)
+        grown = _grow(known, snapshot.at, (used, host.headroom_bytes), detector)
         domains[facts.HOST] = _note_room(grown, host.headroom_bytes, whole, snapshot.at)
     around = facts.Surroundings(
         host=snapshot.host,
@@ -102,16 +104,15 @@ def _emptied(state: State, snapshot: Snapshot) -> set[str]:
 def _grow(
     known: DomainState | None,
     at: Instant,
-    used: int,
+    used_and_room: tuple[int, int],
     detector: Detector | None,
 ) -> DomainState:
     known = known or DomainState(series=Series())
-    if known.series.is_fall(used):  # a process in it ended
-        known = replace(known, series=Series(), fitted_boot_s=None)
+    used, room = used_and_room
     known.series.append(at.boot_s, used)
     if detector is None or not _fit_is_due(known.fitted_boot_s, at):
         return known
-    return replace(known, trend=detector.fit(known.series, at), fitted_boot_s=at.boot_s)
+    return replace(known, trend=detector.fit(known.series, at, room), fitted_boot_s=at.boot_s)
 
 
 def _fill(known: DomainState, sample: DomainSample, at: Instant) -> DomainState:
@@ -145,7 +146,8 @@ def assess(
     trend = before.assessment.trend if before.assessment is not None else UNKNOWN
     fitted = before.fitted_boot_s
     if detector is not None and _fit_is_due(fitted, tick.now):
-        trend, fitted = detector.fit(before.series, tick.now), tick.now.boot_s
+        room = facts.least_room(before, around, rules)
+        trend, fitted = detector.fit(before.series, tick.now, room), tick.now.boot_s
     assessment = facts.assess(before, trend, around, rules, tick.now)
     service = tick.put(replace(before, assessment=assessment, fitted_boot_s=fitted))
     service = _follow_threshold(tick, service, rules)

@@ -12,7 +12,7 @@ from leakguard.core.errors import CodecError, UsageError
 from leakguard.core.plan import Plan
 from leakguard.core.state import State
 from leakguard.core.trend import Detector
-from leakguard.detectors.theil_sen import Options as TheilSenOptions, TheilSenDetector
+from leakguard.detectors.envelope import EnvelopeDetector, Options as EnvelopeOptions
 from leakguard.runtime.record import FORMAT, RecordedRules, plain_decisions
 
 
@@ -63,7 +63,7 @@ def replay(lines: Iterable[str], plan: Plan | None = None) -> Iterator[ReplayedT
 
 def engine_rules(recorded: RecordedRules) -> Rules:
     """Build the engine's rules: the plain values, and the detector objects they name."""
-    detectors: dict[str, Detector] = {"": TheilSenDetector(TheilSenOptions())}
+    detectors: dict[str, Detector] = {"": EnvelopeDetector(EnvelopeOptions())}
     for name, spec in recorded.detectors.items():
         plugin = plugins.load("detectors", spec.key)
         detectors[name] = plugin.make(dict(spec.options), None)

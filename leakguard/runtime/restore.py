@@ -77,5 +77,5 @@ def adopt_children(
 def _series(record: ServiceRecord, samples: SavedSamples | None) -> Series:
     """Rebuild the series of the incarnation in the record; another one's samples are no past."""
     if samples is None or not is_same_run(samples.incarnation, record.incarnation):
-        return Series()
-    return samples.series()
+        return Series(record.lives)
+    return samples.series(record.lives)

@@ -1,5 +1,6 @@
 """What a store must do: keep what must survive the daemon, and the outbox of its alerts."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,9 +10,15 @@ from leakguard.core.alerts import Alert
 from leakguard.core.engine import Step
 from leakguard.core.errors import StoreError
 from leakguard.core.events import Event, EventKind
+from leakguard.core.lives import Life
 from leakguard.core.sample import Incarnation, Measure
-from leakguard.core.series import BUCKET_S, Series
+from leakguard.core.series import Series
 from leakguard.core.state import ServiceRecord
+
+MINUTE_S = 60.0
+HOUR_S = 3600.0
+Condensed = tuple[float, int, int, int]
+"""Boot time of the middle of a stretch, and its lowest, middle and highest value."""
 
 OK = "ok"
 """What `health` says when nothing is wrong."""
@@ -73,21 +80,26 @@ class SeriesPoint(NamedTuple):
 class SavedSamples:
     """The newest samples of the last known incarnation of one service, oldest first.
 
-    Points are (boot_s, value_bytes): at most 300 samples, and 360 medians of a minute before them.
+    `recent` are (boot_s, value_bytes); what is condensed is (boot_s of its middle, lowest, middle
+    and highest value), by the minute and before that by the hour.
     """
 
     incarnation: Incarnation
     measure: Measure
     recent: tuple[tuple[float, int], ...] = ()
-    minutes: tuple[tuple[float, int], ...] = ()
+    minutes: tuple[Condensed, ...] = ()
+    hours: tuple[Condensed, ...] = ()
 
-    def series(self) -> Series:
+    def series(self, lives: tuple[Life, ...] = ()) -> Series:
         """Build the series the detectors read, as if the daemon had never stopped."""
-        series = Series()
-        first = self.recent[0][0] // BUCKET_S if self.recent else float("inf")
-        for boot_s, value in self.minutes:
-            if boot_s // BUCKET_S < first:
-                series.minutes.append(boot_s, value)
+        series = Series(lives)
+        before = self.recent[0][0] if self.recent else math.inf
+        minutes = [m for m in self.minutes if m[0] + MINUTE_S / 2 <= before]
+        before = minutes[0][0] - MINUTE_S / 2 if minutes else before
+        hours = [h for h in self.hours if h[0] + HOUR_S / 2 <= before]
+        for width_s, condensed in ((HOUR_S, hours), (MINUTE_S, minutes)):
+            for middle_s, *bucket in condensed:
+                series.feed(middle_s - width_s / 2, width_s, (bucket[0], bucket[1], bucket[2]))
         for boot_s, value in self.recent:
             series.append(boot_s, value)
         return series

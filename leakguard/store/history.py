@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection, Iterable
 
 from leakguard.core.events import Event, EventKind
-from leakguard.core.series import median
+from leakguard.core.pyramid import median
 from leakguard.store.base import SeriesPoint
 from leakguard.store.rows import key, ms, readable_events
 

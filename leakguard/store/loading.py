@@ -4,14 +4,16 @@ import sqlite3
 
 from leakguard.core.errors import CodecError
 from leakguard.core.sample import Incarnation, Measure
-from leakguard.core.series import BUCKETS, RECENT_POINTS
 from leakguard.core.state import ServiceRecord
-from leakguard.store.base import Saved, SavedSamples
+from leakguard.store.base import Condensed, Saved, SavedSamples
 from leakguard.store.rows import meta, unpack
 from leakguard.store.writing import Run
 
 LEAP = 1_000_000
 """How far the serial leaps after an unclean end: ids of ticks that stayed in memory are skipped."""
+
+RECENT = 600
+"""Newest samples of a run that are read as they came."""
 
 _WINDOW = 4_000
 """Newest rows by wall clock that are looked through: covers a clock set back by some hours."""
@@ -68,20 +70,22 @@ def _load_samples(connection: sqlite3.Connection, run: Run) -> SavedSamples:
     recent = connection.execute(
         "SELECT boot_ms, value_bytes FROM (SELECT * FROM samples WHERE service = ?"
         " ORDER BY ts_ms DESC LIMIT ?) WHERE run = ? ORDER BY boot_ms DESC LIMIT ?",
-        (run.service_id, _WINDOW, run.run_id, RECENT_POINTS),
-    ).fetchall()
-    minutes = connection.execute(
-        "SELECT boot_ms, mid_bytes FROM (SELECT * FROM samples_1m WHERE service = ?"
-        " ORDER BY ts_ms DESC LIMIT ?) WHERE run = ? ORDER BY boot_ms DESC LIMIT ?",
-        (run.service_id, _WINDOW, run.run_id, BUCKETS),
+        (run.service_id, _WINDOW, run.run_id, RECENT),
     ).fetchall()
     return SavedSamples(
         incarnation=run.incarnation,
         measure=run.measure,
-        recent=_oldest_first(recent),
-        minutes=_oldest_first(minutes),
+        recent=tuple((boot_ms / 1000, value) for boot_ms, value in reversed(recent)),
+        minutes=_condensed(connection, run, "samples_1m"),
+        hours=_condensed(connection, run, "samples_1h"),
     )
 
 
-def _oldest_first(rows: list[tuple[int, int]]) -> tuple[tuple[float, int], ...]:
-    return tuple((boot_ms / 1000, value) for boot_ms, value in reversed(rows))
+def _condensed(connection: sqlite3.Connection, run: Run, table: str) -> tuple[Condensed, ...]:
+    rows = connection.execute(
+        "SELECT boot_ms, min_bytes, mid_bytes, max_bytes FROM"  # noqa: S608  constants only
+        f" (SELECT * FROM {table} WHERE service = ? ORDER BY ts_ms DESC LIMIT ?)"
+        " WHERE run = ? ORDER BY boot_ms DESC",
+        (run.service_id, _WINDOW, run.run_id),
+    ).fetchall()
+    return tuple((boot_ms / 1000, low, mid, high) for boot_ms, low, mid, high in reversed(rows))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from leakguard.core.series import median
+from leakguard.core.pyramid import median
 from leakguard.store.database import Database
 from leakguard.store.rows import meta, ms, set_meta
 

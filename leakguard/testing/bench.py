@@ -143,7 +143,7 @@ class ScriptedDetector:
 
     trend: Trend = UNKNOWN
 
-    def fit(self, series: Series, now: Instant) -> Trend:
+    def fit(self, series: Series, now: Instant, room_bytes: float | None = None) -> Trend:
         """Give the trend that was set."""
         return self.trend
 

@@ -23,7 +23,7 @@ from leakguard.core.sample import (
     Unreadable,
 )
 from leakguard.core.state import State
-from leakguard.detectors.theil_sen import Options, TheilSenDetector
+from leakguard.detectors.envelope import EnvelopeDetector, Options
 from leakguard.testing.clock import BOOT_ID, FakeClock
 from leakguard.testing.series import Point
 
@@ -79,7 +79,7 @@ class Simulation:
             requests=requests,
         )
         name = self.rules.name
-        detector = TheilSenDetector(Options())
+        detector = EnvelopeDetector(Options())
         rules = Rules(services={name: self.rules}, detectors={name: detector, "": detector})
         made = step(self.state, inputs, rules)
         self.state = made.state

@@ -1,44 +1,26 @@
-"""Theil-Sen slope over binned medians, believed when a Mann-Kendall test and its size say so.
+"""The slope of a series that is too young for windows of buckets: Theil-Sen on its newest samples.
 
-Modest on purpose. Two windows are judged, the recent samples as they came and the medians of
-whole minutes. A window shows growth when the rank test is significant (z >= 3), the rise is
-larger than noise and than a floor, and the last third still grows at half the pace of the whole
-(a warm-up and a filling cache slow down, a leak does not). What is young is `warming_up`, with
-a provisional slope: a rank test alone alarms on 95 % of healthy series, so only a near
-exhaustion may act on it.
+Provisional on purpose: a rank test alone alarms on 95 % of healthy series, so the verdict is
+`warming_up`, and only a near exhaustion may act on it.
 """
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from leakguard.core.instant import Instant
-from leakguard.core.series import Series, median
+from leakguard.core.pyramid import median
+from leakguard.core.series import Series
 from leakguard.core.trend import Trend, Verdict
-from leakguard.core.units import MIB, Seconds, format_bytes, format_duration, format_rate
-from leakguard.plugins import doc
+from leakguard.core.units import BYTES, SizeWords, format_duration
 
 BINS = 40
 MIN_POINTS = 8
-RISE_FLOOR_BYTES = 2 * MIB
+SURE_Z = 3.0
 RISE_FLOOR_SHARE = 0.02
 SLOWING = 0.5
 MAD_TO_SIGMA = 1.4826
 Z90 = 1.6448536269514722
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How sure the detector has to be."""
-
-    significance: float = field(
-        default=3.0, metadata=doc("z score of the Mann-Kendall test that counts as growth")
-    )
-    young: Seconds = field(
-        default=Seconds(120.0),
-        metadata=doc("a series shorter than this is warming up, whatever it does"),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,66 +40,42 @@ class Fit:
     @property
     def growing(self) -> bool:
         """Whether the rise is more than noise and a floor, and does not slow down."""
-        floor = max(RISE_FLOOR_BYTES, RISE_FLOOR_SHARE * self.level, 2 * self.noise)
+        floor = max(RISE_FLOOR_SHARE * self.level, 2 * self.noise)
         return self.rise >= floor and self.late_slope >= SLOWING * self.slope
 
 
-class TheilSenDetector:
-    """Judges a series by its recent samples and by its minutes."""
-
-    def __init__(self, options: Options, _context: object = None) -> None:
-        """Take the options; the context of a detector is empty."""
-        self._options = options
-
-    def fit(self, series: Series, now: Instant) -> Trend:
-        """Give verdict and slope of `series`; `now` is not needed beyond its samples."""
-        del now
-        span = series.span_s()
-        young, sure = span < self._options.young, self._options.significance
-        recent = fit_window(series.recent.times, series.recent.values)
-        if recent is not None and recent.z >= sure and recent.growing:
-            return self._growing(recent, span, young=young)
-        minutes = fit_window(series.minutes.times, series.minutes.values, least_z=sure)
-        if minutes is not None and minutes.z >= sure and minutes.growing:
-            return self._growing(minutes, span, young=young)
-        if recent is None:
-            return Trend(
-                verdict=Verdict.WARMING_UP if len(series) else Verdict.UNKNOWN,
-                reason=f"{len(series)} of {MIN_POINTS} samples needed",
-                points=len(series),
-                window_s=span,
-            )
-        return self._quiet(recent, span, young=young)
-
-    def _growing(self, fitted: Fit, span: float, *, young: bool) -> Trend:
+def fit_young(series: Series, words: SizeWords = BYTES) -> Trend:
+    """Give the slope of the newest samples, where a rank test and its size speak for growth."""
+    span, last = series.span_s(), series.last() or (0.0, 0.0)
+    recent = fit_window(series.recent.times, series.recent.values)
+    if recent is None:
+        return Trend(
+            verdict=Verdict.WARMING_UP,
+            reason=f"{len(series)} of {MIN_POINTS} samples needed",
+            points=len(series),
+            window_s=span,
+        )
+    seen = f"only {format_duration(span)} seen"
+    grows = recent.z >= SURE_Z and recent.growing
+    reason = f"no growth beyond noise over {format_duration(recent.window_s)}"
+    if grows:
         reason = (
-            f"grows {format_rate(fitted.slope)} over {format_duration(fitted.window_s)} "
-            f"(+{format_bytes(fitted.rise)}, z = {fitted.z:.1f})"
+            f"grows {words.rate(recent.slope)} over {format_duration(recent.window_s)} "
+            f"(+{words.size(recent.rise)}, z = {recent.z:.1f})"
         )
-        if young:
-            reason = f"only {format_duration(span)} seen; {reason}"
-        return Trend(
-            verdict=Verdict.WARMING_UP if young else Verdict.LEAKING,
-            reason=reason,
-            slope_bytes_per_s=fitted.slope,
-            error_bytes_per_s=fitted.error,
-            noise_bytes=fitted.noise,
-            window_s=fitted.window_s,
-            points=fitted.points,
-        )
-
-    def _quiet(self, fitted: Fit, span: float, *, young: bool) -> Trend:
-        if fitted.z >= self._options.significance and fitted.rise >= RISE_FLOOR_BYTES:
-            reason = f"growth slows down: {format_rate(fitted.late_slope)} lately"
-        else:
-            reason = f"no growth beyond noise over {format_duration(fitted.window_s)}"
-        return Trend(
-            verdict=Verdict.WARMING_UP if young else Verdict.STABLE,
-            reason=f"only {format_duration(span)} seen; {reason}" if young else reason,
-            noise_bytes=fitted.noise,
-            window_s=fitted.window_s,
-            points=fitted.points,
-        )
+    elif recent.z >= SURE_Z and recent.rise >= RISE_FLOOR_SHARE * recent.level:
+        reason = f"growth slows down: {words.rate(recent.late_slope)} lately"
+    return Trend(
+        verdict=Verdict.WARMING_UP,
+        reason=f"{seen}; {reason}",
+        slope_bytes_per_s=recent.slope if grows else None,
+        error_bytes_per_s=recent.error if grows else 0.0,
+        noise_bytes=recent.noise,
+        window_s=recent.window_s,
+        points=recent.points,
+        value_bytes=last[1],
+        at_boot_s=last[0],
+    )
 
 
 def fit_window(
@@ -126,7 +84,7 @@ def fit_window(
     """Fit one window; None when it has too few points, or a z score below `least_z`."""
     if len(times) < MIN_POINTS:
         return None
-    if max(values) - min(values) < RISE_FLOOR_BYTES:  # flat: nothing to be fitted, and cheap
+    if max(values) - min(values) < RISE_FLOOR_SHARE * abs(values[-1]):  # flat, and cheap
         level = float(values[-1])
         return Fit(
             slope=0.0, error=0.0, noise=0.0, z=0.0, rise=0.0, late_slope=0.0, level=level,
