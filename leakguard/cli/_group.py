@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "history": ("history:command", "List what happened, newest last."),
     "victims": ("victims:command", "Tell whom the kernel would kill, domain by domain."),
     "oom-log": ("oom_log:command", "Tell whom the kernel killed, from any kernel log."),
+    "forecast": ("forecast:command", "Judge recorded series as the guard would have."),
     "doctor": ("doctor:command", "Tell what happens here when memory runs out, and why."),
     "restart": ("restart:command", "Restart one service now and wait for the outcome."),
     "pause": ("pause:command", "Take one service out of automatic restarts."),
