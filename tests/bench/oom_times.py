@@ -71,7 +71,7 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """Give what the daemon is told of it."""
-        return {"target": {"pid": self.leaker.pid}, "detector": {"theil_sen": {"young": YOUNG}}}
+        return {"target": {"pid": self.leaker.pid}, "detector": {"envelope": {"young": YOUNG}}}
 
     def leak(self, stop: threading.Event) -> None:
         """Grow at the rate until somebody is killed."""

@@ -62,7 +62,7 @@ def test_fitting_changes_nothing_and_gives_the_same_again(detector: Detector, sh
     """A detector is pure: replay depends on it."""
     series, now = series_of(SHAPES[shape])
     before = copy.deepcopy(series.to_plain())
-    first, second = detector.fit(series, now), detector.fit(series, now)
+    first, second = detector.fit(series, now, 1e9), detector.fit(series, now, 1e9)
     assert (first, series.to_plain()) == (second, before)
 
 
@@ -72,8 +72,8 @@ def test_nothing_is_unknown(detector: Detector) -> None:
 
 
 def test_a_clear_leak_is_seen_with_its_slope(detector: Detector) -> None:
-    """6 MiB a minute for an hour, within a tenth."""
-    found = detector.fit(*series_of(SHAPES["line"]))
+    """6 MiB a minute for an hour, within a tenth, where the limit is half an hour away."""
+    found = detector.fit(*series_of(SHAPES["line"]), 180.0 * MIB)
     assert found.verdict is Verdict.LEAKING
     assert found.slope_bytes_per_s == pytest.approx(0.1 * MIB, rel=0.1)
 

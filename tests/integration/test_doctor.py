@@ -239,7 +239,7 @@ def test_the_leaker_and_its_slope_are_named(
     config = {
         "defaults": {
             "sample_every": "250ms",
-            "detector": {"theil_sen": {"young": "5s"}},
+            "detector": {"envelope": {"young": "5s", "young_reach": 20}},
             "restart": {"driver": {"command": ["/bin/true"]}},
         },
         "services": {
@@ -273,7 +273,7 @@ def test_steady_services_that_fill_their_domain_are_too_many(
     names = ("one", "two", "three")
     pidfiles = {name: full.run(name, "steady.py", "--size", "71MiB") for name in names}
     config = {
-        "defaults": {"sample_every": "200ms", "detector": {"theil_sen": {"young": "2s"}}},
+        "defaults": {"sample_every": "200ms", "detector": {"envelope": {"young": "2s"}}},
         "services": {name: {"target": {"pidfile": str(path)}} for name, path in pidfiles.items()},
     }
     socket = str(tmp_path / "control.sock")

@@ -53,7 +53,7 @@ def test_the_victim_is_named_before_it_dies(tmp_path: Path) -> None:
         name = Path(f"/proc/{neighbour.pid}/comm").read_text("utf-8").strip()
         service = {
             "target": {"pid": leaker.pid},
-            "detector": {"theil_sen": {"young": "10s"}},
+            "detector": {"envelope": {"young": "10s"}},
             "sample_every": "500ms",
         }
         with Daemon(tmp_path, {"services": {"leaker": service}}) as daemon:

@@ -140,7 +140,9 @@ def test_a_victim_that_cannot_be_compared_is_not_counted(
 def ending(median_s: float | None, *, key: str = KEY) -> Forecast:
     """Make a forecast of a domain."""
     room = Room(kind=LimitKind.CGROUP, limit_bytes=MIB, headroom_bytes=MIB, path=PATH, domain=key)
-    return Forecast(room=room, slope_bytes_per_s=1.0, median_s=median_s, sigma=0.1)
+    return Forecast(
+        room=room, slope_bytes_per_s=1.0, median_s=median_s, early_sigma=0.1, late_sigma=0.1
+    )
 
 
 @pytest.mark.parametrize(

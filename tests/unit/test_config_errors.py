@@ -158,7 +158,7 @@ ONE_PROBLEM = [
     ("services: {w: {target: {pid: 3}, mode: act}}", "config.yaml:1: services.w.mode: act needs a driver, and the target pid has none of its own - "),
     ("services: {w: {target: {pid: 3}, restart: {driver: signal}}}", "config.yaml:1: services.w.restart.driver: signal ends the process, and no new run is ever found by a pid - "),
     (restart("respawn: never"), "config.yaml:4: services.w.restart.respawn: signal starts nothing by itself - leave respawn out"),
-    (service("detector: theil"), "config.yaml:4: services.w.detector: no detector named 'theil', did you mean 'theil_sen'?"),
+    (service("detector: envelop"), "config.yaml:4: services.w.detector: no detector named 'envelop', did you mean 'envelope'?"),
     # -- alerts
     (top("alerts: {channels: {ops: {slak: x}}}"), "config.yaml:2: alerts.channels.ops: no notifier named 'slak', did you mean 'slack'?"),
     (top("alerts: {channels: {ops: {slack: {}}}}"), "config.yaml:2: alerts.channels.ops.slack: webhook_url is missing - add webhook_url_file: PATH, or webhook_url: TEXT"),

@@ -8,6 +8,7 @@ import pytest
 from leakguard.core.forecast import (
     HORIZON_S,
     MODEL_ERROR,
+    MOST_SIGMA,
     Forecast,
     LimitKind,
     TimeToLimit,
@@ -91,13 +92,14 @@ def test_less_knowledge_makes_a_wider_band(worse: dict[str, Any]) -> None:
     good: dict[str, Any] = {"slope_bytes_per_s": 1.0 * MIB, "window_s": 3600.0}
     known = Trend(verdict=Verdict.LEAKING, reason="", **good)
     unsure = Trend(verdict=Verdict.LEAKING, reason="", **(good | worse))
-    room = room_of(3600)
-    assert forecast(room, unsure).sigma > forecast(room, known).sigma > MODEL_ERROR
+    wide, narrow = forecast(room_of(3600), unsure), forecast(room_of(3600), known)
+    assert wide.early_sigma > narrow.early_sigma > MODEL_ERROR
+    assert wide.late_sigma > narrow.late_sigma > MODEL_ERROR
 
 
 def test_the_band_is_bounded() -> None:
     """Beyond a factor of e³ it says nothing more."""
-    assert forecast(room_of(1e6), trend_of(error=1e6)).sigma == 3.0
+    assert forecast(room_of(1e6), trend_of(error=1e6)).early_sigma == MOST_SIGMA
 
 
 def test_the_nearest_is_the_one_with_the_earliest_early_edge() -> None:
@@ -114,8 +116,11 @@ def test_without_a_forecast_the_least_headroom_is_nearest() -> None:
 
 
 def test_the_edges_are_those_of_a_log_normal() -> None:
-    """With the usual quantile."""
-    found = Forecast(room=room_of(1), slope_bytes_per_s=1.0, median_s=100.0, sigma=1.0)
+    """With the usual quantile, and a deviation of its own on each side."""
+    found = Forecast(
+        room=room_of(1), slope_bytes_per_s=1.0, median_s=100.0, early_sigma=1.0, late_sigma=2.0
+    )
     times = found.quantiles()
     assert times is not None
     assert times.p05_s == pytest.approx(100 * math.exp(-1.6448536))
+    assert times.p95_s == pytest.approx(100 * math.exp(2 * 1.6448536))

@@ -278,9 +278,36 @@ def test_another_measure_begins_another_series() -> None:
 def test_a_large_fall_begins_another_series() -> None:
     """Workers under a master that lives were replaced: no slope runs through the fall."""
     bench = Bench()
-    for mib in (100, 150, 200):
+    for mib in range(200, 220):
         bench.see(mib)
-    bench.see(150)
-    assert len(bench.service.series) == 4
+    for mib in (150, 150, 150, 60, 60):
+        bench.see(mib)
+    assert len(bench.service.series) == 25
     bench.see(60)
-    assert len(bench.service.series) == 1
+    assert (len(bench.service.series), bench.service.series.span_s()) == (3, 2.0)
+
+
+def test_how_a_life_ended_is_kept_in_the_record() -> None:
+    """Precedents outlive the incarnation, the fall and the daemon."""
+    bench = Bench()
+    for mib in range(100, 200):
+        bench.see(mib)
+    bench.see(100, pid=101)
+    grown = [(life.restarted, life.steady) for life in bench.service.record.lives]
+    assert grown == [(True, True)]
+    for _ in range(20):
+        bench.see(100, pid=101)
+    for _ in range(3):
+        bench.see(20, pid=101)
+    assert [life.restarted for life in bench.service.record.lives] == [True, False]
+    assert bench.service.series.lives == bench.service.record.lives
+
+
+def test_a_life_by_another_measure_is_no_precedent() -> None:
+    """Sizes of two measures cannot be compared."""
+    bench = Bench()
+    for mib in range(100, 200):
+        bench.see(mib)
+    now = bench.clock.advance(1)
+    bench.step(replace(sample_of(now, 300), measure=Measure.RSS))
+    assert bench.service.record.lives == ()

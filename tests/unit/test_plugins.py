@@ -9,7 +9,7 @@ import pytest
 
 from leakguard import plugins
 from leakguard.core.errors import CodecError, PluginError
-from leakguard.detectors.theil_sen import TheilSenDetector
+from leakguard.detectors.envelope import EnvelopeDetector
 
 GOOD = '''"""Says nothing."""
 class QuietDetector:
@@ -68,8 +68,8 @@ def test_helpers_are_no_plugins() -> None:
 
 def test_a_plugin_is_built_from_plain_options() -> None:
     """And refuses what it does not know."""
-    plugin = plugins.load("detectors", "theil_sen")
-    assert isinstance(plugin.make({"significance": 4}, None), TheilSenDetector)
+    plugin = plugins.load("detectors", "envelope")
+    assert isinstance(plugin.make({"significance": 4}, None), EnvelopeDetector)
     with pytest.raises(CodecError, match="unknown colour"):
         plugin.make({"colour": 1}, None)
 

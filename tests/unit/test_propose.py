@@ -171,7 +171,9 @@ def test_a_limit_that_is_reached_is_full_now() -> None:
 def test_a_span_that_ends_beyond_the_horizon_says_later() -> None:
     """The early edge is what counts, and it is named."""
     room = Room(kind=LimitKind.CONFIGURED, limit_bytes=MIB, headroom_bytes=MIB)
-    wide = Forecast(room=room, slope_bytes_per_s=1.0, median_s=20 * DAY, sigma=1.0)
+    wide = Forecast(
+        room=room, slope_bytes_per_s=1.0, median_s=20 * DAY, early_sigma=1.0, late_sigma=1.0
+    )
     service = service_of(sample_of(NOW, 100), assessment=facts(trend_of(), wide))
     found = propose.by_forecast(service, guarded(foreseeing(lead_s=15 * DAY)), 0.0)
     assert found is not None

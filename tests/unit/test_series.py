@@ -1,9 +1,12 @@
 """The bounded series, and the notation that scenarios are written in."""
 
+import json
+
 import pytest
 
 from leakguard.core.errors import UsageError
-from leakguard.core.series import BUCKET_S, BUCKETS, RECENT_POINTS, Series
+from leakguard.core.lives import Life
+from leakguard.core.series import AGREE, RECENT_POINTS, Series
 from leakguard.core.units import MIB
 from leakguard.testing.series import parse_series
 
@@ -31,44 +34,116 @@ def test_a_sample_that_is_not_later_is_ignored() -> None:
 
 def test_recent_points_are_bounded() -> None:
     """A quarter more than the size at most, and the newest are kept."""
-    series = filled(10 * RECENT_POINTS)
+    series, last = filled(10 * RECENT_POINTS), 10 * RECENT_POINTS - 1.0
     assert RECENT_POINTS <= len(series) <= RECENT_POINTS + RECENT_POINTS // 4
-    assert series.last() == (2999.0, 2999.0)
+    assert series.last() == (last, last)
 
 
-def test_minutes_are_medians() -> None:
-    """At the middle of their minute; the open one is not there yet."""
-    series = filled(150)
-    assert list(zip(series.minutes.times, series.minutes.values, strict=True)) == [
-        (30.0, 29.5),
-        (90.0, 89.5),
-    ]
+def test_the_span_reaches_back_to_the_first_sample() -> None:
+    """Though neither the recent points nor a fine level reach that far."""
+    assert filled(4000).span_s() == 3999.0
 
 
-def test_minutes_are_bounded() -> None:
-    """Six hours."""
-    series = filled(10 * BUCKETS, BUCKET_S)
-    assert BUCKETS <= len(series.minutes.times) <= BUCKETS + BUCKETS // 4
-
-
-def test_the_span_reaches_back_to_the_oldest_minute() -> None:
-    """Minutes live longer than recent points."""
-    series = filled(4000)
-    assert series.span_s() == 3999.0 - 30.0
-
-
-def test_a_young_series_spans_its_recent_points() -> None:
-    """The first minute's middle is later than the first point."""
-    assert filled(61).span_s() == 60.0
+def test_older_samples_are_in_the_buckets() -> None:
+    """A minute is closed by the first sample after it."""
+    minutes = filled(150).pyramid.levels[3]
+    assert (list(minutes.lows), list(minutes.mids), list(minutes.highs)) == (
+        [0.0, 60.0],
+        [29.5, 89.5],
+        [59.0, 119.0],
+    )
 
 
 def test_a_series_survives_as_plain_data() -> None:
-    """With its open minute."""
-    series = filled(100)
-    again = Series.from_plain(series.to_plain())
-    for each in (series, again):
-        each.append(500.0, 1.0)
-    assert again.to_plain() == series.to_plain()
+    """With its open buckets, its lives, and a fall that is not sure yet."""
+    for more in ([], [1.0], [1.0, 1.0], [1.0] * AGREE):
+        series = filled(100)
+        for i, value in enumerate(more):
+            series.append(101.0 + i, value)
+        again = Series.from_plain(json.loads(json.dumps(series.to_plain())))
+        for each in (series, again):
+            for i in range(100):
+                each.append(500.0 + i, 1.0)
+        assert again.to_plain() == series.to_plain()
+
+
+# ---- falls
+
+
+def after(*values: float, steady: float = 200.0) -> Series:
+    """Make a series of some steady samples a second apart, and then these."""
+    series = Series()
+    for i, value in enumerate([*[steady] * 60, *values]):
+        series.append(float(i), value)
+    return series
+
+
+@pytest.mark.parametrize(
+    ("values", "span_s", "lives"),
+    [
+        ((50.0,) * (AGREE - 1), 61.0, 0),
+        ((50.0,) * AGREE, 2.0, 1),
+        ((119.0,) * AGREE, 2.0, 1),
+        ((121.0,) * AGREE, 62.0, 0),
+        ((50.0, 200.0, 50.0, 200.0, 50.0, 200.0), 65.0, 0),
+        ((50.0, 60.0, 70.0, 80.0), 3.0, 1),
+    ],
+    ids=["not sure yet", "sure", "just enough", "not enough", "slips", "rising again"],
+)
+def test_most_of_the_memory_given_back_begins_a_life(
+    values: tuple[float, ...], span_s: float, lives: int
+) -> None:
+    """Two fifths at once, in three samples that agree; it began with the first of them."""
+    series = after(*values)
+    assert (series.span_s(), len(series.lives)) == (span_s, lives)
+
+
+def test_a_fall_is_more_than_the_usual_step() -> None:
+    """What jumps about all the time gives nothing back."""
+    series = Series()
+    for i in range(120):
+        series.append(float(i), 100.0 if i % 4 == 0 else 300.0)
+    assert (series.lives, series.span_s()) == ((), 119.0)
+
+
+def test_a_slow_decline_is_no_fall() -> None:
+    """A cache that is emptied bit by bit is the same life."""
+    series = after(*(200.0 - i for i in range(150)))
+    assert (series.lives, series.span_s()) == ((), 209.0)
+
+
+def test_the_samples_of_a_fall_are_the_first_of_the_new_life() -> None:
+    """None is lost, and none of the life before is left."""
+    series = after(50.0, 51.0, 52.0)
+    assert list(zip(series.recent.times, series.recent.values, strict=True)) == [
+        (60.0, 50.0),
+        (61.0, 51.0),
+        (62.0, 52.0),
+    ]
+    assert series.born_s == 60.0
+
+
+def test_earlier_lives_go_along() -> None:
+    """Those that came with it, and its own."""
+    known = Life(span_s=1.0, start_bytes=1.0, rise_bytes=1.0, top_low_bytes=1.0, top_high_bytes=1.0)
+    series = Series((known,))
+    assert (series.lives, series.ended()) == ((known,), (known,))
+    for i in range(60):
+        series.append(float(i), 100.0)
+    assert (series.ended()[0], len(series.ended())) == (known, 2)
+
+
+def test_what_was_condensed_comes_before_the_first_sample() -> None:
+    """Its span counts, its buckets are there, and a sample goes on."""
+    series = Series()
+    for minute in range(120):
+        series.feed(minute * 60.0, 60.0, (100.0 + minute, 110.0 + minute, 120.0 + minute))
+    series.append(7200.0, 300.0)
+    assert (series.span_s(), series.last(), len(series)) == (7200.0, (7200.0, 300.0), 1)
+    assert list(series.pyramid.levels[4].lows) == [100.0 + 5 * i for i in range(23)]
+
+
+# ---- the notation
 
 
 @pytest.mark.parametrize(

@@ -151,18 +151,6 @@ def test_series_survives_a_clock_set_back(store: SqliteStore, clock: FakeClock) 
     assert list(series.recent.values) == [0, 1, 2, 3, 4]
 
 
-def test_minutes_come_back_before_recent_samples(store: SqliteStore, clock: FakeClock) -> None:
-    """A series longer than its recent part is continued by the medians of minutes."""
-    for value in range(400):
-        now = clock.advance(10)
-        store.commit(tick(now, samples=(sample(now, value),)))
-    store.roll_up(clock.wall_s)
-    series = store.load().samples["worker"].series()
-    assert len(series) == 300
-    assert series.minutes.values[0] < 10
-    assert list(series.minutes.times) == sorted(series.minutes.times)
-
-
 def test_events_are_paged_newest_first(store: SqliteStore, clock: FakeClock) -> None:
     """A page begins before the last id of the page before it."""
     store.commit(tick(clock.now(), events=tuple(event(f"i-{n}") for n in range(5))))

@@ -65,7 +65,9 @@ def ending(median_s: float | None, *, key: str = GROUP.key) -> Forecast:
     """Make a forecast of a domain."""
     kind = LimitKind.HOST if key == HOST else LimitKind.CGROUP
     room = Room(kind=kind, limit_bytes=MIB, headroom_bytes=MIB, path="/web", domain=key)
-    return Forecast(room=room, slope_bytes_per_s=1.0, median_s=median_s, sigma=0.001)
+    return Forecast(
+        room=room, slope_bytes_per_s=1.0, median_s=median_s, early_sigma=0.001, late_sigma=0.001
+    )
 
 
 @pytest.mark.parametrize(
