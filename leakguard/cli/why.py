@@ -150,7 +150,10 @@ def _what_it_means(facts: Plain) -> str:
 
 
 def _who_would_die(facts: Plain) -> Iterable[str]:
-    oom = (facts["nearest"] or {}).get("oom")
+    near = facts["nearest"] or {}
+    if near.get("kind") == "commit":
+        yield "Then malloc fails (ENOMEM) at CommitLimit, and nobody is killed."
+    oom = near.get("oom")
     if oom is None or oom["outcome"] == "nobody":
         return
     if oom["victim"] is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from leakguard.core import accuracy, deaths, facts, flight, judge, kill_news, propose, watch
+from leakguard.core import accuracy, deaths, facts, flight, judge, kill_news, propose, quiet, watch
 from leakguard.core.alerts import Alert, AlertRules
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
@@ -129,7 +129,9 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     proposals = _requests(tick, inputs.requests, rules)
     snapshot = inputs.snapshot
     known = replace(state, domains=watch.hear_foretold(state.domains, inputs.foretold))
-    domains, around = watch.surroundings(known, snapshot, rules.detectors.get(""))
+    detector = rules.detectors.get("")
+    bloodless = quiet.follow(known, snapshot, detector)
+    domains, around = watch.surroundings(known, snapshot, detector, bloodless)
     book, told = kill_news.hear(tick, state.kills, _heard(inputs), domains)
     accuracy.score(tick, told, known.domains)
     for reading in snapshot.readings:
@@ -152,6 +154,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         serial=tick.serial,
         services=tick.services,
         domains=accuracy.expect(domains, _forecasts(tick, snapshot), inputs.now),
+        quiet=bloodless,
         kills=book,
         own=tick.own,
     )

@@ -15,6 +15,9 @@ from leakguard.core.trend import Trend, Verdict
 HOST = "host"
 """Key of the host among the domains."""
 
+COMMIT = "commit"
+"""Key of what the kernel has promised to programs, among the domains that end without a kill."""
+
 OWN_SHARE = 0.3
 """A shared domain's forecast concerns a service that causes at least this share of its slope."""
 
@@ -110,7 +113,7 @@ def rooms(sample: Sample, around: Surroundings, rules: ServiceRules) -> tuple[Ro
                 domain=HOST,
             )
         )
-    return tuple(found)
+    return (*found, *_commit_room(sample, around.host))
 
 
 def caused_by(service: Trend, forecasted: Forecast) -> bool:
@@ -136,6 +139,20 @@ def victim_words(name: str, told: Foretold | None) -> str:
     if told.victim.service == name:
         return f"{sure} {name} itself"
     return f"{sure} {told.victim}, not {name}"
+
+
+def limit_words(room: Room) -> str:
+    """Name a limit: `cgroup /app`, `host limit`, `CommitLimit`."""
+    if room.kind is LimitKind.CGROUP:
+        return f"cgroup {room.path}"
+    return "CommitLimit" if room.kind is LimitKind.COMMIT else f"{room.kind} limit"
+
+
+def end_words(name: str, found: Assessment, foreseen: Forecast) -> str:
+    """Say what happens at the end of a forecast: whom the kernel would kill, or what else."""
+    if foreseen.room.kind is LimitKind.COMMIT:
+        return "malloc then fails (ENOMEM) at CommitLimit, and nobody is killed"
+    return victim_words(name, victim_of(found, foreseen))
 
 
 def threshold_bytes(service: ServiceState, rules: ServiceRules) -> int | None:
@@ -176,9 +193,20 @@ def _real_limit(sample: Sample, around: Surroundings) -> int | None:
     real = [around.domains[key].limit_bytes for key in sample.domains if key in around.domains]
     if around.host is not None:
         real.append(around.host.total_bytes)
+        real += [room.limit_bytes for room in _commit_room(sample, around.host)]
     if sample.address_limit_bytes is not None:
         real.append(sample.address_limit_bytes)
     return min(real, default=None)
+
+
+def _commit_room(sample: Sample, host: HostSample | None) -> tuple[Room, ...]:
+    """Give CommitLimit, where the kernel holds to it."""
+    limit = host.commit_limit_bytes if host is not None else None
+    left = host.commit_room_bytes(sample.address_space_bytes or 0) if host is not None else None
+    if limit is None or left is None:
+        return ()
+    room = Room(kind=LimitKind.COMMIT, limit_bytes=limit, headroom_bytes=left, domain=COMMIT)
+    return (room,)
 
 
 def _configured_limit(sample: Sample, around: Surroundings, rules: ServiceRules) -> int | None:

@@ -165,11 +165,26 @@ class HostSample:
     psi_full_avg10: float | None = None
     oom_kills: int | None = None
     """`oom_kill` of /proc/vmstat since boot, None before Linux 4.13."""
+    commit_limit_bytes: int | None = None
+    """CommitLimit, where malloc fails: known under `vm.overcommit_memory=2` alone."""
+    committed_bytes: int | None = None
+    """What is promised to programs already (Committed_AS), likewise."""
+    admin_reserve_bytes: int = 0
+    """Of CommitLimit only for root."""
+    user_reserve_bytes: int = 0
+    """Of CommitLimit kept from each program, at most: a 32nd of its address space may be less."""
 
     @property
     def headroom_bytes(self) -> int:
         """What can still be allocated: MemAvailable and free swap."""
         return self.available_bytes + self.swap_free_bytes
+
+    def commit_room_bytes(self, address_space_bytes: int) -> int | None:
+        """Give what can still be promised to a program of that size; None where there is no end."""
+        if self.commit_limit_bytes is None or self.committed_bytes is None:
+            return None
+        kept = self.admin_reserve_bytes + min(address_space_bytes // 32, self.user_reserve_bytes)
+        return self.commit_limit_bytes - self.committed_bytes - kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,6 +224,8 @@ class State:
     serial: int = 0
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     domains: Mapping[str, DomainState] = field(default_factory=dict)
+    quiet: Mapping[str, DomainState] = field(default_factory=dict)
+    """Domains that end without a kill: what is promised under `vm.overcommit_memory=2`."""
     kills: KillBook = field(default_factory=KillBook)
     own: ServiceRecord = field(default_factory=lambda: ServiceRecord(name=""))
     """The daemon's own record: problems that belong to no service."""

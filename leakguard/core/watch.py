@@ -42,27 +42,32 @@ LEAK_TWICE = 2
 
 
 def surroundings(
-    state: State, snapshot: Snapshot, detector: Detector | None
+    state: State,
+    snapshot: Snapshot,
+    detector: Detector | None,
+    quiet: Mapping[str, DomainState] | None = None,
 ) -> tuple[dict[str, DomainState], facts.Surroundings]:
-    """Take the domains' samples into their series; give the new states and what services need."""
-    domains = {k: d for k, d in state.domains.items() if not _is_forgotten(d, snapshot.at)}
-    for key in _emptied(state, snapshot) & domains.keys():
-        anew = replace(domains[key], series=Series(), fitted_boot_s=None, trend=UNKNOWN)
-        domains[key] = anew
+    """Take the domains' samples into their series; give the new states and what services need.
+
+    `quiet` are the domains that end without a kill, as of this tick.
+    """
+    domains = {k: d for k, d in state.domains.items() if not is_forgotten(d, snapshot.at)}
+    for key in emptied(state, snapshot) & domains.keys():
+        domains[key] = begin_anew(domains[key])
     for key, sample in snapshot.domains.items():
         known = domains.get(key)
-        grown = _grow(known, snapshot.at, (sample.used_bytes, sample.headroom_bytes), detector)
+        grown = grow(known, snapshot.at, (sample.used_bytes, sample.headroom_bytes), detector)
         domains[key] = _fill(grown, sample, snapshot.at)
     if snapshot.host is not None:
         host, whole = snapshot.host, snapshot.host.total_bytes + snapshot.host.swap_total_bytes
         used = host.total_bytes - host.available_bytes
         known = domains.get(facts.HOST)
-        grown = _grow(known, snapshot.at, (used, host.headroom_bytes), detector)
+        grown = grow(known, snapshot.at, (used, host.headroom_bytes), detector)
         domains[facts.HOST] = _note_room(grown, host.headroom_bytes, whole, snapshot.at)
     around = facts.Surroundings(
         host=snapshot.host,
         domains=snapshot.domains,
-        trends={key: d.trend for key, d in domains.items()},
+        trends={key: d.trend for key, d in ({**(quiet or {}), **domains}).items()},
         foretold={
             key: d.foretold
             for key, d in domains.items()
@@ -83,13 +88,18 @@ def hear_foretold(
     return heard
 
 
-def _is_forgotten(domain: DomainState, at: Instant) -> bool:
+def begin_anew(domain: DomainState) -> DomainState:
+    """Forget what a domain held before."""
+    return replace(domain, series=Series(), fitted_boot_s=None, trend=UNKNOWN)
+
+
+def is_forgotten(domain: DomainState, at: Instant) -> bool:
     """Tell whether nothing has been in a domain for so long that it is not looked at any more."""
     last = domain.series.last()
     return last is not None and not 0 <= at.boot_s - last[0] < FORGET_S
 
 
-def _emptied(state: State, snapshot: Snapshot) -> set[str]:
+def emptied(state: State, snapshot: Snapshot) -> set[str]:
     """Find the domains in which a service began anew: what they held before is no trend."""
     found: set[str] = set()
     for reading in snapshot.readings:
@@ -97,16 +107,17 @@ def _emptied(state: State, snapshot: Snapshot) -> set[str]:
             continue
         known = state.services.get(reading.service)
         if known is not None and known.record.incarnation not in (None, reading.incarnation):
-            found |= {facts.HOST, *reading.domains}
+            found |= {facts.HOST, facts.COMMIT, *reading.domains}
     return found
 
 
-def _grow(
+def grow(
     known: DomainState | None,
     at: Instant,
     used_and_room: tuple[int, int],
     detector: Detector | None,
 ) -> DomainState:
+    """Take what a domain holds now into its series, and fit it where that is due."""
     known = known or DomainState(series=Series())
     used, room = used_and_room
     known.series.append(at.boot_s, used)
@@ -248,7 +259,9 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
 
 def _is_looked_for(found: Assessment, near: Forecast, since: Instant, now: Instant) -> bool:
     """Whether it pays to wait a moment: whom the kernel would kill is just being found out."""
-    if not near.room.domain or facts.victim_of(found, near) is not None:
+    if not near.room.domain or near.room.kind is LimitKind.COMMIT:
+        return False
+    if facts.victim_of(found, near) is not None:
         return False
     return now.since(since) < LOOK_S < (near.early_edge_s() or 0.0)
 
@@ -273,13 +286,14 @@ def _see(tick: Tick, service: ServiceState, topic: str) -> ServiceState:
 def _exhaustion_text(name: str, found: Assessment, near: Forecast) -> str:
     times = near.quantiles()
     room = near.room
-    where = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"the {room.kind} limit"
+    where = facts.limit_words(room)
+    where = f"the {where}" if where.endswith(" limit") else where
     span = ""
     if room.headroom_bytes <= 0:
         span = " now"
     elif times is not None and times.p05_s is not None:
         late = format_duration(times.p95_s) if times.p95_s is not None else "later"
         span = f" in {format_duration(times.p05_s)} to {late}"
-    who = facts.victim_words(name, facts.victim_of(found, near))
+    who = facts.end_words(name, found, near)
     text = f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
     return f"{text}; {who}" if who else text

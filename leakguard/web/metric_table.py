@@ -31,7 +31,7 @@ METRICS: Mapping[str, MetricRow] = {
     "leakguard_limit_bytes": MetricRow(
         "gauge",
         ("service", "kind"),
-        "The tightest limit of each kind: configured, cgroup, host, rlimit.",
+        "The tightest limit of each kind: configured, cgroup, host, rlimit, commit.",
     ),
     "leakguard_headroom_bytes": MetricRow(
         "gauge", ("service",), "Room below the limit that comes first by time."

@@ -536,6 +536,29 @@ def test_the_host(bench: Bench) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_commit_limit_counts_under_overcommit_2_alone(bench: Bench, mode: int) -> None:
+    """In the other modes CommitLimit is printed too, and nothing holds to it."""
+    bench.files.write(
+        "meminfo",
+        "MemTotal: 4096 kB\nMemAvailable: 2048 kB\nCommitLimit: 3072 kB\nCommitted_AS: 1024 kB\n",
+    )
+    bench.files.write("sys/vm/overcommit_memory", f"{mode}\n")
+    bench.files.write("sys/vm/admin_reserve_kbytes", "64\n")
+    bench.files.write("sys/vm/user_reserve_kbytes", "128\n")
+    host = HostCollector(bench.proc).read()
+    known = (3 * MIB, MIB, 64 * KIB, 128 * KIB) if mode == 2 else (None, None, 0, 0)
+    assert (
+        host.commit_limit_bytes,
+        host.committed_bytes,
+        host.admin_reserve_bytes,
+        host.user_reserve_bytes,
+    ) == known
+    room = 2 * MIB - 64 * KIB
+    expected = [room - MIB // 32, room - 128 * KIB] if mode == 2 else [None, None]
+    assert [host.commit_room_bytes(size) for size in (MIB, 1024 * MIB)] == expected
+
+
 def test_a_host_before_memavailable(bench: Bench) -> None:
     """Free memory and half of the cache that is no shmem: an estimate from below."""
     bench.files.write(

@@ -8,6 +8,7 @@ import pytest
 from leakguard.core import propose
 from leakguard.core.assessment import Assessment
 from leakguard.core.badness import Outcome
+from leakguard.core.facts import COMMIT
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast
 from leakguard.core.foretold import Foretold, Suspect
 from leakguard.core.inbox import RestartRequest, ScheduleDue
@@ -344,6 +345,22 @@ def test_a_limit_that_kills_nobody_is_acted_on_whatever_act_says(act: Act) -> No
     service = leaking(9, kind=LimitKind.CONFIGURED)
     rules = guarded(Policy(forecast=ForecastRule(act=act)))
     assert propose.by_forecast(service, rules, 0.0) is not None
+
+
+@pytest.mark.parametrize("act", Act)
+def test_commit_limit_is_acted_on_whatever_act_says(act: Act) -> None:
+    """Nobody is killed at its end, and the service that grows is the first to be refused."""
+    room = replace(room_of(9, kind=LimitKind.COMMIT), domain=COMMIT)
+    service = service_of(
+        sample_of(NOW, 100), assessment=facts(trend_of(), forecast(room, trend_of()))
+    )
+    rules = guarded(Policy(forecast=ForecastRule(act=act)))
+    found = propose.by_forecast(service, rules, 0.0)
+    assert found is not None
+    assert found.reason.startswith("CommitLimit (512 MiB) is full in ")
+    assert found.reason.endswith(
+        "; malloc then fails (ENOMEM) at CommitLimit, and nobody is killed"
+    )
 
 
 @pytest.mark.parametrize(
