@@ -50,6 +50,7 @@ def sentences(facts: Plain) -> Iterable[str]:
     yield _what_is_seen(facts)
     yield _what_it_means(facts)
     yield from _who_would_die(facts)
+    yield from _throttled(facts)
     if facts["last_decision"]:
         yield f"The last decision: {_ended(facts['last_decision'])}"
     else:
@@ -102,6 +103,9 @@ def evidence(facts: Plain) -> Iterable[tuple[str, str]]:
         place = f" {limit['path']}" if limit["path"] else ""
         yield f"limit ({limit['kind']})", f"{_room(limit)}{place}"
     yield "limit reached", _words.full_at(facts)
+    high = facts["throttle"]
+    if high is not None:
+        yield "throttled from", f"{_size(high['high_bytes'])} (memory.high) {high['path']}"
     if _words.victim(facts) != UNKNOWN:
         yield "kernel would kill", _words.victim(facts)
     if facts["threshold_bytes"] is not None:
@@ -168,6 +172,21 @@ def _who_would_die(facts: Plain) -> Iterable[str]:
     else:
         why = f": {oom['why_uncertain']}" if oom["why_uncertain"] else ""
         yield f"Then the kernel would probably kill {who}{adj}; that is not certain{why}."
+
+
+def _throttled(facts: Plain) -> Iterable[str]:
+    """Say from where on the kernel slows it down, and when that comes."""
+    high = facts["throttle"]
+    if high is None:
+        return
+    size, times = format_bytes(high["high_bytes"]), high["time_to_throttle"] or {}
+    for_ever = "" if high["limited"] else ", and it has no limit, so that need not end"
+    if high["now"]:
+        where = f"memory.high ({size}) of {high['path']}"
+        yield f"It is throttled now: it has reached {where}{for_ever}."
+    elif times.get("p50_s") is not None:
+        about = format_duration(times["p50_s"])
+        yield f"From {size} on (memory.high) it is throttled, in about {about}{for_ever}."
 
 
 def _what_is_next(facts: Plain) -> str:

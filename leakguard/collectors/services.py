@@ -29,6 +29,32 @@ _JUMP_SHARE = 64
 _FORGET_S = 900.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The cgroups above a service, by their keys, as `Sample` holds them."""
+
+    domains: tuple[str, ...] = ()
+    cgroup: str = ""
+    throttles: tuple[str, ...] = ()
+
+
+NOWHERE = Place()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the memory of a service consists of, in bytes; None where the kernel does not say."""
+
+    anon: int
+    file: int
+    shmem: int | None
+    swap: int | None
+
+    @property
+    def auto(self) -> int:
+        return self.anon + (self.shmem or 0) + (self.swap or 0)
+
+
 @dataclass(slots=True)
 class _Totals:
     """Sums of `statm` over the living members, in bytes."""
@@ -57,11 +83,9 @@ class ServiceCollector:
         location: Location,
         measure: Measure,
         now: Instant,
-        domains: tuple[str, ...] = (),
-        *,
-        cgroup: str = "",
+        place: Place = NOWHERE,
     ) -> Sample:
-        """Measure a service where it was located; `domains`, `cgroup` go into it as they are.
+        """Measure a service where it was located; `place` goes into the sample as it is.
 
         Raises:
             ProcessGone: its root process ended, or its pid is used by another one now.
@@ -69,30 +93,28 @@ class ServiceCollector:
         """
         watch = self._watch(service, location, now)
         totals = self._sum(watch)
-        split = self._split(watch, totals, now)
-        parts = self._own_cgroup(watch, measure, totals)
-        shmem = split.shmem_bytes if parts is None else parts.shmem
-        swap = split.swap_bytes if parts is None else parts.swap
-        anon = totals.anon if parts is None else parts.anon
-        root, auto = location.root, anon + (shmem or 0) + (swap or 0)
+        parts, root = self._parts(watch, measure, totals, now), location.root
         return Sample(
             service=service,
             at=now,
             incarnation=root,
             measure=measure,
-            value_bytes=auto if measure is Measure.AUTO else self._value(measure, watch, totals),
+            value_bytes=parts.auto
+            if measure is Measure.AUTO
+            else self._value(measure, watch, totals),
             rss_bytes=totals.rss,
-            anon_bytes=anon,
-            file_bytes=max(0, totals.shared - split.mapped_shmem_bytes),
-            shmem_bytes=shmem,
-            swap_bytes=swap,
+            anon_bytes=parts.anon,
+            file_bytes=parts.file,
+            shmem_bytes=parts.shmem,
+            swap_bytes=parts.swap,
             processes=totals.processes,
             age_s=self._proc.age_s(root.start_ticks, now.boot_s),
-            domains=domains,
+            domains=place.domains,
             address_space_bytes=totals.address_space,
             address_limit_bytes=watch.address_limit,
-            cgroup=cgroup,
+            cgroup=place.cgroup,
             alone=watch.own_cgroup is not None,
+            throttles=place.throttles,
         )
 
     def members(self, service: str) -> tuple[int, ...]:
@@ -158,6 +180,17 @@ class ServiceCollector:
             watch.ended[pid] = watch.members.pop(pid)[1]
         watch.split_due |= bool(gone)
         return totals
+
+    def _parts(self, watch: Watch, measure: Measure, totals: _Totals, now: Instant) -> _Parts:
+        """Take the parts from the service's own cgroup, or from its processes."""
+        split = self._split(watch, totals, now)
+        own = self._own_cgroup(watch, measure, totals)
+        return _Parts(
+            anon=totals.anon if own is None else own.anon,
+            file=max(0, totals.shared - split.mapped_shmem_bytes),
+            shmem=split.shmem_bytes if own is None else own.shmem,
+            swap=split.swap_bytes if own is None else own.swap,
+        )
 
     def _split(self, watch: Watch, totals: _Totals, now: Instant) -> Split:
         """Give the last split, read anew when old, or when `statm` shows that it moved."""

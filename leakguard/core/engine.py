@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from leakguard.core import accuracy, deaths, facts, flight, judge, kill_news, propose, quiet, watch
+from leakguard.core import (
+    accuracy,
+    deaths,
+    facts,
+    flight,
+    judge,
+    kill_news,
+    propose,
+    quiet,
+    throttling,
+    watch,
+)
 from leakguard.core.alerts import Alert, AlertRules
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
@@ -245,6 +256,7 @@ def _read(
     match reading:
         case Sample():
             watch.assess(tick, name, around, service_rules, rules.detector_of(name))
+            throttling.follow(tick, name)
             if tick.service(name).record.flight is None:
                 proposed += _automatic(tick, name, service_rules)
         case Absent() if tick.service(name).record.flight is None:

@@ -55,6 +55,8 @@ class LimitKind(StrEnum):
     RLIMIT = "rlimit"
     COMMIT = "commit"
     """CommitLimit under `vm.overcommit_memory=2`: malloc fails there, and nobody is killed."""
+    HIGH = "high"
+    """`memory.high`: no limit, and never among them; the kernel slows down what is above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

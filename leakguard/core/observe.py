@@ -136,6 +136,7 @@ def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
             over_since=None,
             held={},
             leak_streak=0,
+            throttled_since=None,
         )
     )
 

@@ -93,6 +93,8 @@ class Sample:
     """Key of the memory cgroup that the root process is charged to, limited or not."""
     alone: bool = False
     """That cgroup holds the whole service and nothing else."""
+    throttles: tuple[str, ...] = ()
+    """Keys into `Snapshot.throttles`: the cgroups above it that have `memory.high`, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,31 @@ class DomainSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleSample:
+    """One cgroup with `memory.high`, from where on the kernel slows it down. Sizes in bytes."""
+
+    path: str
+    high_bytes: int
+    usage_bytes: int
+    reclaimable_bytes: int = 0
+    swap_room_bytes: int = 0
+    hits: int | None = None
+    """How often somebody in it was slowed down: `high` of memory.events."""
+    limited: bool = True
+    """It has a limit too; without one it is slowed down for ever."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What cannot be dropped: usage less reclaimable file pages."""
+        return max(0, self.usage_bytes - self.reclaimable_bytes)
+
+    @property
+    def headroom_bytes(self) -> int:
+        """How much the group can still grow before it is slowed down."""
+        return self.high_bytes - self.used_bytes + self.swap_room_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostSample:
     """The machine's memory at one instant. Sizes in bytes."""
 
@@ -194,6 +221,7 @@ class Snapshot:
     at: Instant
     readings: tuple[Reading, ...] = ()
     domains: Mapping[str, DomainSample] = field(default_factory=dict)
+    throttles: Mapping[str, ThrottleSample] = field(default_factory=dict)
     host: HostSample | None = None
     kill_counts: Mapping[str, int] = field(default_factory=dict)
     """OOM kills counted in cgroups of services and above, by key; read when the host's rose."""

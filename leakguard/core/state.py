@@ -182,6 +182,8 @@ class ServiceState:
     """When an exhaustion was first foreseen that people are not told of yet."""
     last_seen: Mapping[str, float] = field(default_factory=dict)
     """When a problem that people were told of last showed, in seconds since boot."""
+    throttled_since: Instant | None = None
+    """Since when the kernel has slowed it down without a break."""
     absent_since: Instant | None = None
     last: Sample | None = None
     """The last sample, kept while the service is gone: where it was when it died."""
@@ -225,7 +227,8 @@ class State:
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     domains: Mapping[str, DomainState] = field(default_factory=dict)
     quiet: Mapping[str, DomainState] = field(default_factory=dict)
-    """Domains that end without a kill: what is promised under `vm.overcommit_memory=2`."""
+    """Domains that end without a kill: what is promised under `vm.overcommit_memory=2`, and
+    cgroups with `memory.high`."""
     kills: KillBook = field(default_factory=KillBook)
     own: ServiceRecord = field(default_factory=lambda: ServiceRecord(name=""))
     """The daemon's own record: problems that belong to no service."""

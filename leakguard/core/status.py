@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from leakguard.core.assessment import Assessment
+from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.engine import Rules
 from leakguard.core.facts import threshold_bytes, victim_of
 from leakguard.core.forecast import Forecast, TimeToLimit
@@ -53,6 +53,20 @@ class LimitStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleStatus:
+    """`memory.high` above a service: from there on the kernel slows it down and kills nobody."""
+
+    path: str
+    high_bytes: int
+    headroom_bytes: int
+    limited: bool
+    """The cgroup has a limit too."""
+    now: bool
+    """It is slowed down at present."""
+    time_to_throttle: TimeToLimit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestartStatus:
     """One recent restart, whoever caused it."""
 
@@ -85,6 +99,8 @@ class ServiceStatus:
     effective_limit_bytes: int | None = None
     nearest: LimitStatus | None = None
     limits: tuple[LimitStatus, ...] = ()
+    throttle: ThrottleStatus | None = None
+    """None where no cgroup above it has `memory.high`."""
     threshold_bytes: int | None = None
     next_schedule: str | None = None
     """When the next scheduled restart is due."""
@@ -236,6 +252,19 @@ def _with_facts(base: ServiceStatus, facts: Assessment) -> ServiceStatus:
         effective_limit_bytes=facts.effective_limit_bytes,
         nearest=_limit(facts.nearest, facts) if facts.nearest is not None else None,
         limits=limits,
+        throttle=_throttle(facts.throttle) if facts.throttle is not None else None,
+    )
+
+
+def _throttle(throttle: Throttle) -> ThrottleStatus:
+    foreseen = throttle.foreseen
+    return ThrottleStatus(
+        path=foreseen.room.path,
+        high_bytes=foreseen.room.limit_bytes,
+        headroom_bytes=foreseen.room.headroom_bytes,
+        limited=throttle.limited,
+        now=throttle.now,
+        time_to_throttle=foreseen.quantiles(),
     )
 
 

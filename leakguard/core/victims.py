@@ -41,9 +41,11 @@ class End(StrEnum):
     """Whoever asks for memory waits: `memory.oom_control` of v1 with `oom_kill_disable 1`."""
     ENOMEM = "enomem"
     """Allocations fail at CommitLimit: `vm.overcommit_memory=2`."""
+    THROTTLED = "throttled"
+    """Whoever asks for memory is slowed down, for ever: `memory.high` of v2 without a limit."""
 
 
-NOBODY_DIES: Final = frozenset({End.HANG, End.ENOMEM})
+NOBODY_DIES: Final = frozenset({End.HANG, End.ENOMEM, End.THROTTLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Domain:
     version: int | None = None
     """Of the cgroup: 1 or 2."""
     limit_bytes: int
+    """RAM, or the limit; `memory.high` of a cgroup that has nothing else."""
     usage_bytes: int
     headroom: Headroom
     total_pages: int
@@ -65,7 +68,7 @@ class Domain:
     end_reason: str = ""
     """The setting that makes the end something else than a kill."""
     throttled_from_bytes: int | None = None
-    """`memory.high`, when it lies below the limit: from there on it slows down, and nobody dies."""
+    """`memory.high`, when nothing ends it earlier: from there on it slows down, nobody dies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

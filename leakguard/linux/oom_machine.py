@@ -8,7 +8,14 @@ from leakguard.core.badness import ADJ_MIN, Candidate
 from leakguard.core.errors import ReadingError
 from leakguard.core.victims import Domain, Growth, Prediction, predict
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs
-from leakguard.linux.oom_domains import FoundDomain, MemoryDomains, has_group_kill, walk
+from leakguard.linux.oom_domains import (
+    FoundDomain,
+    MemoryDomains,
+    has_group_kill,
+    has_high,
+    is_limited,
+    walk,
+)
 from leakguard.linux.oom_probe import OomKernel, probe_kernel, read_bytes
 from leakguard.linux.oom_process import Row
 from leakguard.linux.oom_scan import OomScan
@@ -102,8 +109,9 @@ class OomMachine:
         return self._report(found, top, growth or {}, within_s)
 
     def nearest_limited(self, cgroup: CgroupDir) -> CgroupDir | None:
-        """Give the group itself or its nearest ancestor that has a limit."""
-        return next(iter(self._cgroups.limited_ancestors(cgroup)), None)
+        """Give the group itself or its nearest ancestor that has a limit, or `memory.high`."""
+        above = self._cgroups.ancestors(cgroup)
+        return next((one for one in above if is_limited(one) or has_high(one)), None)
 
     def _report(
         self,

@@ -7,11 +7,19 @@ import pytest
 
 from leakguard.collectors.domains import DomainCollector
 from leakguard.collectors.host import HostCollector
-from leakguard.collectors.services import ServiceCollector
+from leakguard.collectors.services import Place, ServiceCollector
 from leakguard.collectors.split import Split, read_split
 from leakguard.collectors.table import ProcessTable
 from leakguard.core.errors import ReadingError
-from leakguard.core.sample import HostSample, Incarnation, Location, Measure, Sample, Scope
+from leakguard.core.sample import (
+    HostSample,
+    Incarnation,
+    Location,
+    Measure,
+    Sample,
+    Scope,
+    ThrottleSample,
+)
 from leakguard.core.units import KIB, MIB
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.procfs import TICKS_PER_S, ProcessGone, ProcFs
@@ -54,7 +62,7 @@ def test_one_process(bench: Bench) -> None:
     bench.files.add(10, anon=30 * MIB, file=6 * MIB, shmem=2 * MIB, swap=MIB)
     bench.files.write("10/limits", "Max address space 1073741824 unlimited bytes\n")
     location, now = bench.at(10), bench.clock.now()
-    sample = bench.services.read("app", location, Measure.AUTO, now, ("v2:/a",))
+    sample = bench.services.read("app", location, Measure.AUTO, now, Place(domains=("v2:/a",)))
     assert sample == Sample(
         service="app",
         at=now,
@@ -557,6 +565,53 @@ def test_commit_limit_counts_under_overcommit_2_alone(bench: Bench, mode: int) -
     room = 2 * MIB - 64 * KIB
     expected = [room - MIB // 32, room - 128 * KIB] if mode == 2 else [None, None]
     assert [host.commit_room_bytes(size) for size in (MIB, 1024 * MIB)] == expected
+
+
+def test_memory_high_is_read_with_and_without_a_limit(bench: Bench) -> None:
+    """Of the service's cgroup and those above; one above the limit never matters."""
+    bench.files.add(10, cgroups="0::/a/b/c\n")
+    for path, limit, high in (
+        ("/a", None, 300 * MIB),
+        ("/a/b", 200 * MIB, 250 * MIB),
+        ("/a/b/c", 200 * MIB, 150 * MIB),
+    ):
+        bench.groups.add(path, limit=limit, usage=100 * MIB, stat={"active_file": 10 * MIB})
+        bench.groups.write(path, "memory.high", f"{high}\n")
+    bench.groups.write("/a", "memory.events", "high 7\nmax 0\n")
+    bench.groups.write("/a/b/c", "memory.events.local", "high 5\nmax 0\n")
+    bench.domains.read(bench.at(10))
+    found = bench.domains.throttles(bench.at(10))
+    assert list(found) == ["v2:/a/b/c", "v2:/a"]
+    assert found["v2:/a"] == ThrottleSample(
+        path="/a", high_bytes=300 * MIB, usage_bytes=100 * MIB, reclaimable_bytes=10 * MIB,
+        hits=7, limited=False,
+    )  # fmt: skip
+    inner = found["v2:/a/b/c"]
+    assert (inner.hits, inner.limited, inner.headroom_bytes) == (5, True, 60 * MIB)
+
+
+def test_memory_high_is_looked_up_now_and_then(bench: Bench) -> None:
+    """One that is set later counts within seconds; one that is there is read in every tick."""
+    bench.files.add(10, cgroups="0::/a\n")
+    bench.groups.add("/a", limit=200 * MIB, usage=100 * MIB)
+    location, seen = bench.at(10), []
+    for after_s in (0.0, 1.0, 5.0, 1.0):
+        bench.domains.read(location, now=bench.clock.advance(after_s))
+        found = bench.domains.throttles(location)
+        seen.append([one.usage_bytes // MIB for one in found.values()])
+        bench.groups.write("/a", "memory.high", f"{150 * MIB}\n")
+        if after_s == 5.0:
+            bench.groups.write("/a", "memory.current", f"{120 * MIB}\n")
+    assert seen == [[], [], [100], [120]]
+
+
+def test_version_1_has_no_memory_high(tmp_path: Path) -> None:
+    """Nothing is read for it."""
+    bench = Bench(tmp_path, 1)
+    bench.files.add(10, cgroups="4:memory:/a\n")
+    bench.groups.add("/a", limit=200 * MIB)
+    bench.domains.read(bench.at(10))
+    assert bench.domains.throttles(bench.at(10)) == {}
 
 
 def test_a_host_before_memavailable(bench: Bench) -> None:

@@ -17,7 +17,8 @@ def ending(domain: DomainFacts, case: Case) -> str:
 def title(domain: DomainFacts, case: Case) -> str:
     """Name a domain with its size: `host: 24.0 GiB RAM, no swap`."""
     if domain.domain.kind is DomainKind.MEMCG:
-        return f"cgroup {domain.domain.path}: {format_bytes(domain.domain.limit_bytes)} limit"
+        limit = "memory.high, no limit" if domain.domain.end is End.THROTTLED else "limit"
+        return f"cgroup {domain.domain.path}: {format_bytes(domain.domain.limit_bytes)} {limit}"
     swap = case.machine.swap.total_bytes
     beside = f"{format_bytes(swap)} swap" if swap else "no swap"
     return f"host: {format_bytes(domain.domain.limit_bytes)} RAM, {beside}"
@@ -25,7 +26,7 @@ def title(domain: DomainFacts, case: Case) -> str:
 
 def _sentences(domain: DomainFacts, case: Case) -> Iterator[str]:
     yield _headroom(domain)
-    if domain.domain.throttled_from_bytes is not None:
+    if domain.domain.throttled_from_bytes is not None and domain.domain.end is not End.THROTTLED:
         high = format_bytes(domain.domain.throttled_from_bytes)
         yield f"From {high} on (memory.high) it is slowed down, and may never get to its limit."
     match domain.domain.end:
@@ -39,6 +40,11 @@ def _sentences(domain: DomainFacts, case: Case) -> Iterator[str]:
                 f"Then nobody is killed: {processes(domain.processes)} in it stand still, one "
                 "after the other as they ask for memory, without a line in any log "
                 "(oom_kill_disable 1)."
+            )
+        case End.THROTTLED:
+            yield (
+                f"Then nobody is killed: {processes(domain.processes)} in it are slowed down as "
+                "they ask for memory, for ever, since it has memory.high and no limit."
             )
         case End.PANIC:
             yield _panic(case)

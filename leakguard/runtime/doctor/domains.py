@@ -94,7 +94,7 @@ class DomainReader:
         fast = domain.limit_bytes if disk_swap else capacity
         try:
             swapped = self._cgroups.usage_parts(group).swap
-            used = self._cgroups.read_domain(group, info.get("SwapFree", 0)).used_bytes
+            used = self._cgroups.used(group)
         except ReadingError:  # removed meanwhile
             used, swapped = domain.usage_bytes, 0
         return Held(used_bytes=used + swapped, capacity_bytes=capacity, fast_bytes=fast)
