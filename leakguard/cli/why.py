@@ -11,6 +11,7 @@ from leakguard.cli._client import Client, service_path
 from leakguard.cli._options import json_option, socket_option
 from leakguard.cli._output import GAP, NARROWEST, UNKNOWN, count, emit_json, local_time, paint
 from leakguard.cli._table import terminal_width
+from leakguard.core.lasting import MOSTLY
 from leakguard.core.units import format_bytes, format_duration, format_rate
 
 EPILOG = """\b
@@ -51,6 +52,11 @@ def sentences(facts: Plain) -> Iterable[str]:
     yield _what_it_means(facts)
     yield from _who_would_die(facts)
     yield from _throttled(facts)
+    if (facts["tmpfs_share"] or 0.0) >= MOSTLY:
+        share = f"{100 * facts['tmpfs_share']:.0f}%"
+        yield (
+            f"A restart does not cure that: {share} of the growth is in files of tmpfs, which stay."
+        )
     if facts["last_decision"]:
         yield f"The last decision: {_ended(facts['last_decision'])}"
     else:
@@ -73,6 +79,8 @@ def changes(facts: Plain) -> list[str]:
     if not facts["driver"]:
         found.append("nobody can restart it: give it a `restart.driver`")
     found.extend(facts["cannot_act"])
+    if (facts["tmpfs_share"] or 0.0) >= MOSTLY:
+        found.append("its growth is in files of tmpfs: remove them, or bound their mount (size=)")
     if facts["value_bytes"] is not None and facts["nearest"] is None:
         found.append("no limit is known: `limit: SIZE` gives the forecast something to reach")
     if facts["threshold_bytes"] is None:
@@ -94,7 +102,7 @@ def evidence(facts: Plain) -> Iterable[tuple[str, str]]:
     """Give the numbers behind the text, with their units."""
     near = facts["nearest"]
     yield f"memory ({facts['measure']})", _size(facts["value_bytes"])
-    for part in ("rss", "anon", "file", "shmem", "swap"):
+    for part in ("rss", "anon", "file", "shmem", "tmpfs", "swap"):
         if facts[f"{part}_bytes"] is not None:
             yield part, _size(facts[f"{part}_bytes"])
     yield "slope", _words.slope(facts)

@@ -18,6 +18,7 @@ from leakguard.core.units import MIB
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs, UsageParts
 from leakguard.linux.procfs import ProcessGone, ProcFs
 from leakguard.linux.statm import StatmReader
+from leakguard.linux.tmpfs import lasting_mounts, used_bytes
 
 _SPLIT_EVERY_S = 30.0
 _SPLIT_EACH_S = 0.03
@@ -27,6 +28,8 @@ more than a thousand, whose `statm` does not move, less often."""
 _JUMP_BYTES = MIB
 _JUMP_SHARE = 64
 _FORGET_S = 900.0
+_NEGLIGIBLE_BYTES = MIB
+_MOUNTS_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,10 @@ class _Parts:
     file: int
     shmem: int | None
     swap: int | None
+    tmpfs: int | None
+    """Of the cgroup's shmem the files that outlive the service."""
+    mounts: int
+    """What is used on their mounts."""
 
     @property
     def auto(self) -> int:
@@ -114,6 +121,8 @@ class ServiceCollector:
             address_limit_bytes=watch.address_limit,
             cgroup=place.cgroup,
             alone=watch.own_cgroup is not None,
+            tmpfs_bytes=parts.tmpfs,
+            mounts_bytes=parts.mounts,
             throttles=place.throttles,
         )
 
@@ -185,12 +194,43 @@ class ServiceCollector:
         """Take the parts from the service's own cgroup, or from its processes."""
         split = self._split(watch, totals, now)
         own = self._own_cgroup(watch, measure, totals)
+        tmpfs, mounts = self._tmpfs(watch, self._charged_shmem(watch, measure, own), now)
         return _Parts(
             anon=totals.anon if own is None else own.anon,
             file=max(0, totals.shared - split.mapped_shmem_bytes),
             shmem=split.shmem_bytes if own is None else own.shmem,
             swap=split.swap_bytes if own is None else own.swap,
+            tmpfs=tmpfs,
+            mounts=mounts,
         )
+
+    def _charged_shmem(self, watch: Watch, measure: Measure, own: UsageParts | None) -> int | None:
+        """Give the shmem of the cgroup that the measure is about, None where it is about none."""
+        if own is not None:
+            return own.shmem
+        if measure is not Measure.CGROUP:
+            return None
+        watch.charged = watch.charged or self._charged(watch)
+        return self._cgroups.usage_parts(watch.charged).shmem
+
+    def _tmpfs(self, watch: Watch, charged: int | None, now: Instant) -> tuple[int | None, int]:
+        """Bound what lies in files that outlive the service; and what is used on their mounts.
+
+        What processes map goes with them, as a rule; and it is on no mount, if it is a memfd.
+        """
+        mapped = watch.split.shmem_bytes if watch.split is not None else None
+        if charged is None or mapped is None:
+            return None, 0
+        unmapped = max(0, charged - mapped)
+        if unmapped <= _NEGLIGIBLE_BYTES:
+            return 0, 0
+        if not 0 <= now.boot_s - watch.mounts_boot_s < _MOUNTS_EVERY_S:
+            watch.mounts = lasting_mounts(self._proc, watch.location.root.pid)
+            watch.mounts_boot_s = now.boot_s
+        if watch.mounts is None:
+            return None, 0
+        used = used_bytes(watch.mounts)
+        return min(unmapped, used), used
 
     def _split(self, watch: Watch, totals: _Totals, now: Instant) -> Split:
         """Give the last split, read anew when old, or when `statm` shows that it moved."""

@@ -216,6 +216,7 @@ _FACT_NAMES: Mapping[str, str] = {
     "headroom_bytes": "Headroom",
     "slope_bytes_per_s": "Trend",
     "time_to_limit_p50_s": "Time to limit",
+    "tmpfs_bytes": "In files of tmpfs",
     "before_bytes": "Before",
     "after_bytes": "After",
     "cause": "Cause",

@@ -33,5 +33,8 @@ class Assessment:
     """Whom the kernel would kill at the end of each domain that is running out, by its key."""
     throttle: Throttle | None = None
     """The `memory.high` above it that comes first. It moves neither limits nor victims."""
+    tmpfs_share: float | None = None
+    """Share of the rise that is in files of tmpfs, which a restart does not give back; None where
+    that is not known, or the rise too small to say."""
     effective_limit_bytes: int | None = None
     """The smallest limit that counts: what a percentage in the configuration is a share of."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from leakguard.core import lasting
 from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast, nearest
 from leakguard.core.foretold import Foretold
@@ -63,6 +64,7 @@ def assess(
         nearest=nearest(forecasts),
         foretold={key: around.foretold[key] for key in sorted(named)},
         throttle=throttle,
+        tmpfs_share=lasting.share_of_rise(service.marks, sample, trend.window_s),
         effective_limit_bytes=effective,
     )
 
@@ -161,6 +163,14 @@ def end_words(name: str, found: Assessment, foreseen: Forecast) -> str:
     return victim_words(name, victim_of(found, foreseen))
 
 
+def tmpfs_words(found: Assessment | None) -> str:
+    """Say that a restart does not cure the growth; empty where it does, or that is not known."""
+    share = found.tmpfs_share if found is not None else None
+    if share is None or share < lasting.MOSTLY:
+        return ""
+    return f"a restart does not cure it: {100 * share:.0f}% of the growth is in files of tmpfs"
+
+
 def throttle_words(found: Assessment) -> str:
     """Say from where on it is slowed down, where that comes before its limit: `is throttled …`."""
     if found.throttle is None:
@@ -204,6 +214,8 @@ def evidence(service: ServiceState) -> dict[str, str | int | float | None]:
         "time_to_limit_p50_s": times.p50_s if times else None,
         "time_to_limit_p95_s": times.p95_s if times else None,
         **_throttle_evidence(facts),
+        "tmpfs_bytes": (sample.tmpfs_bytes or None) if sample else None,
+        "tmpfs_share": facts.tmpfs_share if facts else None,
         "victim": str(victim) if victim else None,
         "victim_pid": victim.pid if victim else None,
         "victim_certain": told.certain if told is not None and victim else None,

@@ -1,6 +1,13 @@
 """The triggers: each looks at the facts and may say 'I would restart, because …'."""
 
-from leakguard.core.facts import caused_by, end_words, limit_words, threshold_bytes, victim_of
+from leakguard.core.facts import (
+    caused_by,
+    end_words,
+    limit_words,
+    threshold_bytes,
+    tmpfs_words,
+    victim_of,
+)
 from leakguard.core.forecast import Forecast, LimitKind
 from leakguard.core.inbox import RestartRequest, ScheduleDue
 from leakguard.core.instant import Instant, rfc3339
@@ -63,11 +70,12 @@ def by_threshold(service: ServiceState, rules: ServiceRules, now: Instant) -> Pr
     if lasted < rule.for_s:
         return None
     since = f" for {format_duration(lasted)}" if rule.for_s else ""
+    stays = tmpfs_words(service.assessment)
     return Proposal(
         trigger=Trigger.THRESHOLD,
         reason=(
             f"{format_bytes(sample.value_bytes)} ({sample.measure}) is above "
-            f"{format_bytes(above)}{since}"
+            f"{format_bytes(above)}{since}{f'; {stays}' if stays else ''}"
         ),
     )
 

@@ -93,6 +93,11 @@ class Sample:
     """Key of the memory cgroup that the root process is charged to, limited or not."""
     alone: bool = False
     """That cgroup holds the whole service and nothing else."""
+    tmpfs_bytes: int | None = None
+    """Of the cgroup's shmem what lies in files of tmpfs that stay when the service goes; None where
+    that is not known, and for measures that such files do not count in."""
+    mounts_bytes: int = 0
+    """What is used on those mounts, by whomever."""
     throttles: tuple[str, ...] = ()
     """Keys into `Snapshot.throttles`: the cgroups above it that have `memory.high`, likewise."""
 

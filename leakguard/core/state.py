@@ -8,6 +8,7 @@ from leakguard.core.assessment import Assessment
 from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.kill_book import KillBook
+from leakguard.core.lasting import Mark
 from leakguard.core.lives import Life
 from leakguard.core.policy import Trigger
 from leakguard.core.sample import Incarnation, Sample
@@ -178,6 +179,8 @@ class ServiceState:
     unreadable_count: int = 0
     sample_errors: int = 0
     leak_streak: int = 0
+    marks: tuple[Mark, ...] = ()
+    """What it held in files that outlive it, at some moments of the last hours."""
     foreseen_since: Instant | None = None
     """When an exhaustion was first foreseen that people are not told of yet."""
     last_seen: Mapping[str, float] = field(default_factory=dict)

@@ -89,6 +89,10 @@ class ServiceStatus:
     file_bytes: int | None = None
     shmem_bytes: int | None = None
     swap_bytes: int | None = None
+    tmpfs_bytes: int | None = None
+    """Of its shmem what lies in files that outlive it; None where that is not known."""
+    tmpfs_share: float | None = None
+    """Share of the rise that such files are."""
     processes: int | None = None
     pid: int | None = None
     age_s: float | None = None
@@ -235,6 +239,7 @@ def _with_sample(base: ServiceStatus, sample: Sample, now: Instant) -> ServiceSt
         file_bytes=sample.file_bytes,
         shmem_bytes=sample.shmem_bytes,
         swap_bytes=sample.swap_bytes,
+        tmpfs_bytes=sample.tmpfs_bytes,
         processes=sample.processes,
         pid=sample.incarnation.pid,
         age_s=round(sample.age_s + now.since(sample.at), 1),
@@ -252,6 +257,7 @@ def _with_facts(base: ServiceStatus, facts: Assessment) -> ServiceStatus:
         effective_limit_bytes=facts.effective_limit_bytes,
         nearest=_limit(facts.nearest, facts) if facts.nearest is not None else None,
         limits=limits,
+        tmpfs_share=facts.tmpfs_share,
         throttle=_throttle(facts.throttle) if facts.throttle is not None else None,
     )
 

@@ -302,7 +302,8 @@ def _leak_text(name: str, found: Assessment) -> str:
     throttle = found.throttle
     near = throttle is not None and (throttle.foreseen.median_s or 0.0) <= FORESEE_S
     slowed = facts.throttle_words(found) if near else ""
-    return "; ".join(part for part in (f"{name} {found.trend.reason}", slowed) if part)
+    parts = (f"{name} {found.trend.reason}", slowed, facts.tmpfs_words(found))
+    return "; ".join(part for part in parts if part)
 
 
 def _exhaustion_text(name: str, found: Assessment, near: Forecast) -> str:
@@ -318,4 +319,5 @@ def _exhaustion_text(name: str, found: Assessment, near: Forecast) -> str:
         span = f" in {format_duration(times.p05_s)} to {late}"
     who = facts.end_words(name, found, near)
     text = f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
-    return "; ".join(part for part in (text, facts.throttle_words(found), who) if part)
+    parts = (text, facts.throttle_words(found), who, facts.tmpfs_words(found))
+    return "; ".join(part for part in parts if part)

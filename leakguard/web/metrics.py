@@ -149,6 +149,7 @@ def _memory(service: ServiceStatus) -> Samples:
         "file": service.file_bytes,
         "shmem": service.shmem_bytes,
         "swap": service.swap_bytes,
+        "tmpfs": service.tmpfs_bytes,
         service.measure: service.value_bytes,
     }
     for measure, size in sizes.items():

@@ -1,5 +1,6 @@
 """Samples of services, domains and the host, from trees of files."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -365,6 +366,42 @@ def test_a_whole_cgroup(bench: Bench) -> None:
     location = bench.at(10, scope=Scope.CGROUP, cgroup=str(bench.groups.top / "a"))
     sample = bench.sample(location)
     assert (sample.processes, sample.rss_bytes, sample.value_bytes) == (3, 30 * MIB, 50 * MIB)
+
+
+def table_of(place: Path) -> str:
+    """Make a table of mounts that says tmpfs of a place."""
+    number = place.stat().st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    return f"30 20 {device} / {place} rw shared:1 - tmpfs none rw\n"
+
+
+@pytest.mark.parametrize(
+    ("mapped_mib", "seen", "tmpfs_mib"),
+    [(0, True, 40), (15, True, 25), (40, True, 0), (0, False, 0)],
+    ids=["unmapped files", "partly mapped", "all mapped", "no mount that outlives it"],
+)
+@pytest.mark.parametrize("measure", [Measure.AUTO, Measure.CGROUP])
+def test_files_of_tmpfs(
+    tmp_path: Path, measure: Measure, mapped_mib: int, seen: bool, tmpfs_mib: int
+) -> None:
+    """Of the cgroup's shmem what no process maps, as far as lasting mounts can hold it."""
+    bench = Bench(tmp_path)
+    stat = {"anon": 50 * MIB, "file": 40 * MIB, "shmem": 40 * MIB}
+    bench.groups.add("/a", stat=stat, usage=90 * MIB, procs=(10,))
+    bench.files.add(10, anon=40 * MIB, shmem=mapped_mib * MIB, cgroups="0::/a\n")
+    table = table_of(tmp_path) if seen else ""
+    bench.files.write("10/mountinfo", table)
+    bench.files.write("2/mountinfo", table)
+    assert bench.sample(bench.at(10), measure).tmpfs_bytes == tmpfs_mib * MIB
+
+
+def test_files_of_tmpfs_that_are_not_known(bench: Bench) -> None:
+    """Without a cgroup they do not count in the measure; without a table nothing can be said."""
+    bench.files.add(10)
+    assert bench.sample(bench.at(10)).tmpfs_bytes is None
+    location = own_cgroup(bench, procs=(10, 11))
+    (bench.files.root / "10" / "mountinfo").unlink(missing_ok=True)
+    assert bench.sample(location).tmpfs_bytes is None
 
 
 def test_services_that_are_dropped_leave_no_descriptor(bench: Bench) -> None:

@@ -104,6 +104,18 @@ def test_threshold_of_a_share_without_a_known_limit_keeps_still() -> None:
     assert propose.by_threshold(over(300, 0), guarded(threshold(share=0.8)), NOW) is None
 
 
+def test_threshold_says_what_a_restart_does_not_cure() -> None:
+    """It is a person's own rule, so it is kept, and the reason is honest."""
+    found = Assessment(at=NOW, trend=trend_of(), tmpfs_share=1.0)
+    service = replace(over(300, 0), assessment=found)
+    proposal = propose.by_threshold(service, guarded(threshold(200)), NOW)
+    assert proposal is not None
+    assert proposal.reason == (
+        "300 MiB (auto) is above 200 MiB; "
+        "a restart does not cure it: 100% of the growth is in files of tmpfs"
+    )
+
+
 def test_threshold_keeps_still_below_it_without_it_or_without_a_sample() -> None:
     """Each missing part alone is enough."""
     rules = guarded(threshold(200))
