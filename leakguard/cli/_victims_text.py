@@ -46,7 +46,9 @@ def _headroom(domain: Domain) -> str:
     throttled = ""
     if domain.throttled_from_bytes is not None and domain.end is not End.THROTTLED:
         throttled = f"; throttled from {format_bytes(domain.throttled_from_bytes)} on (memory.high)"
-    return f"headroom: {span} {what}{throttled}"
+    own = domain.left_out_bytes
+    counted = f", the {format_bytes(own)} of this command counted as free" if own else ""
+    return f"headroom: {span} {what}{counted}{throttled}"
 
 
 def _next(report: DomainReport) -> str:
@@ -54,7 +56,9 @@ def _next(report: DomainReport) -> str:
     if domain.end in NOBODY_DIES:
         return f"victim: nobody; {domain.end_reason}"
     if prediction.victim is None:
-        return f"victim: {prediction.why_uncertain}"
+        usual = prediction.ranked[0].candidate if prediction.ranked else None
+        also = f"; the usual one is {_name(usual)}" if usual and domain.end is End.ALLOCATOR else ""
+        return f"victim: {prediction.why_uncertain}{also}"
     sure = "certain" if prediction.certain else f"not certain: {prediction.why_uncertain}"
     said = f"victim at these sizes: {_name(prediction.victim)}, {sure}"
     if len(prediction.kills) > 1:

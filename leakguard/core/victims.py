@@ -67,6 +67,8 @@ class Domain:
     end: End = End.KILL
     end_reason: str = ""
     """The setting that makes the end something else than a kill."""
+    left_out_bytes: int = 0
+    """What is held by who will not be there then, as the command that looks: counted as free."""
     throttled_from_bytes: int | None = None
     """`memory.high`, when nothing ends it earlier: from there on it slows down, nobody dies."""
 
@@ -129,8 +131,7 @@ def predict(
         other_rss: resident pages by pid from the other source, where there are two.
     """
     case = _Case(candidates=candidates, domain=domain, rules=rules, growth=growth or {})
-    early, late = within_s
-    middle = (early + late) / 2
+    middle = sum(within_s) / 2
     choice = case.choose(middle)
     if domain.end in NOBODY_DIES:
         choice = Choice(outcome=Outcome.NOBODY, ranked=choice.ranked)
@@ -145,14 +146,22 @@ def predict(
     if choice.victim is None:
         return replace(prediction, why_uncertain=domain.end_reason or _NOBODY[choice.outcome])
     prediction = _compare(prediction, choice, case, middle)
+    return _confirm(prediction, _other_looks(case, within_s, other_rss))
+
+
+def _other_looks(
+    case: "_Case", within_s: tuple[float, float], other_rss: Mapping[int, int] | None
+) -> dict[str, Choice]:
+    """Choose again where the same candidates can be looked at differently; by what is different."""
+    middle = sum(within_s) / 2
     others = {
         f"if the domain is used up {when}": case.choose(at_s)
-        for when, at_s in (("early", early), ("late", late))
+        for when, at_s in zip(("early", "late"), within_s, strict=True)
         if at_s != middle
     }
     if other_rss:
         others["by the exact counters"] = case.choose(middle, other_rss)
-    return _confirm(prediction, others)
+    return others
 
 
 def leaker(growth: Mapping[int, Growth]) -> int | None:
@@ -167,7 +176,8 @@ def melting_pages(candidate: Candidate, domain: Domain) -> int:
 
 
 _NOBODY: Final = {
-    Outcome.ALLOCATOR: "whoever asks for memory at that moment is killed",
+    Outcome.ALLOCATOR: "whoever asks for memory at that moment is killed, "
+    "or the usual victim where that one cannot be",
     Outcome.PANIC: "the machine stops instead",
     Outcome.NOBODY: "there is nobody to kill",
 }

@@ -262,7 +262,10 @@ def _host_end(settings: OomSettings) -> tuple[End, str]:
     if settings.panic_on_oom:
         return End.PANIC, f"vm.panic_on_oom={settings.panic_on_oom}: the machine stops"
     if settings.kill_allocating_task:
-        return End.ALLOCATOR, "vm.oom_kill_allocating_task=1: whoever asks for memory is killed"
+        return End.ALLOCATOR, (
+            "vm.oom_kill_allocating_task=1: whoever asks for memory is killed, "
+            "or the usual victim where that one cannot be"
+        )
     return End.KILL, ""
 
 

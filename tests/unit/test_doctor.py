@@ -39,6 +39,7 @@ class Box:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = ProcFiles(folder / "proc", self_pid=OURSELVES)
+        self.files.size(OURSELVES, tables=0)  # so that sizes below are whole
         self.meminfo()
         self.files.write("sys/kernel/osrelease", "6.1.0\n")
         self.files.write("pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n")

@@ -51,13 +51,20 @@ def _sentences(domain: DomainFacts, case: Case) -> Iterator[str]:
         case End.ALLOCATOR:
             yield (
                 "Then the kernel kills whoever asks for memory at that moment, large or small "
-                "(vm.oom_kill_allocating_task=1)."
+                f"(vm.oom_kill_allocating_task=1); {_usual(domain)} where that one cannot be "
+                "killed."
             )
         case End.KILL:
             yield from _kill(domain)
     if domain.domain.kind is DomainKind.HOST and case.machine.killers:
         names = listed([killer.name for killer in case.machine.killers])
         yield f"Before that, {names} may kill by a rule of its own."
+
+
+def _usual(domain: DomainFacts) -> str:
+    """Name who dies for an allocator that cannot be killed: the choice is then the usual one."""
+    ranked = domain.prediction.ranked
+    return _candidate(ranked[0].candidate) if ranked else "the usual victim"
 
 
 def _headroom(domain: DomainFacts) -> str:
