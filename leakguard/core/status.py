@@ -7,36 +7,12 @@ from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.engine import Rules
 from leakguard.core.facts import threshold_bytes, victim_of
 from leakguard.core.forecast import Forecast, TimeToLimit
-from leakguard.core.foretold import Foretold, Suspect
 from leakguard.core.guards import grace_left_s, restarts_left
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Sample
 from leakguard.core.state import Phase, ServiceRecord, ServiceState, State
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuspectStatus:
-    """One process that the kernel may kill; `service` is the guarded one that it belongs to."""
-
-    pid: int
-    name: str
-    service: str = ""
-    oom_score_adj: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VictimStatus:
-    """Whom the kernel would kill when a memory domain runs out, as of the last look."""
-
-    looked_at: str
-    outcome: str
-    """`kill`, `group`, `allocator`, `panic` or `nobody`."""
-    victim: SuspectStatus | None = None
-    runner_up: SuspectStatus | None = None
-    leaker: SuspectStatus | None = None
-    certain: bool = False
-    why_uncertain: str = ""
+from leakguard.core.victim_status import VictimStatus, victim_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,32 +253,12 @@ def _throttle(throttle: Throttle) -> ThrottleStatus:
 def _limit(forecast: Forecast, facts: Assessment) -> LimitStatus:
     told = victim_of(facts, forecast)
     return LimitStatus(
-        oom=_oom(told) if told is not None else None,
+        oom=victim_status(told) if told is not None else None,
         kind=forecast.room.kind.value,
         path=forecast.room.path,
         limit_bytes=forecast.room.limit_bytes,
         headroom_bytes=forecast.room.headroom_bytes,
         time_to_limit=forecast.quantiles(),
-    )
-
-
-def _oom(told: Foretold) -> VictimStatus:
-    return VictimStatus(
-        looked_at=told.at.rfc3339(),
-        outcome=told.outcome,
-        victim=_suspect(told.victim),
-        runner_up=_suspect(told.runner_up),
-        leaker=_suspect(told.leaker),
-        certain=told.certain,
-        why_uncertain=told.why_uncertain,
-    )
-
-
-def _suspect(one: Suspect | None) -> SuspectStatus | None:
-    if one is None:
-        return None
-    return SuspectStatus(
-        pid=one.pid, name=one.name, service=one.service, oom_score_adj=one.oom_score_adj
     )
 
 

@@ -12,6 +12,7 @@ from leakguard.core.inbox import Request, ScheduleDue
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.sample import HostSample
 from leakguard.core.status import ServiceExtras, ServiceStatus, Status, project
+from leakguard.core.victim_status import DomainVictim, victims_by_domain
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.bootstrap import Parts
 from leakguard.runtime.delivery_lines import WAITING, plain_delivery
@@ -76,6 +77,13 @@ class DaemonBack:
     def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
         """Give what waits in the outbox, and what was given up."""
         return [plain_delivery(one) for one in self._store.deliveries(WAITING, limit)]
+
+    def victims(self) -> Sequence[DomainVictim]:
+        """Give the last look at each memory domain."""
+        view = self._view
+        if view is None:
+            return ()
+        return victims_by_domain(view.step.state, view.host, self._clock.now())
 
     def series(
         self, service: str, since_wall_s: float, points: int

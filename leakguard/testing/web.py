@@ -12,6 +12,7 @@ from leakguard.core.forecast import TimeToLimit
 from leakguard.core.inbox import Request, RestartRequest, ScheduleDue
 from leakguard.core.severity import Severity
 from leakguard.core.status import LimitStatus, RestartStatus, ServiceStatus, Status
+from leakguard.core.victim_status import DomainVictim
 
 MIB = 1024**2
 AT = "2026-11-22T21:00:00Z"
@@ -121,6 +122,7 @@ class FakeBack:
     happened: list[Event] = field(default_factory=list)
     outbox: list[dict[str, object]] = field(default_factory=list)
     points: Sequence[tuple[float, ...]] = ()
+    looks: Sequence[DomainVictim] = ()
     liveness: tuple[bool, str] = (True, "")
     accepts: bool = True
     message: str = "restarting worker: asked by alice"
@@ -148,6 +150,10 @@ class FakeBack:
     def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
         """Give what was set."""
         return self.outbox[:limit]
+
+    def victims(self) -> Sequence[DomainVictim]:
+        """Give what was set."""
+        return self.looks
 
     def series(self, service: str, since_wall_s: float, points: int) -> Sequence[tuple[float, ...]]:
         """Give the last `points` of what was set."""

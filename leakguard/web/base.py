@@ -10,6 +10,7 @@ from leakguard.core.decision import Reply
 from leakguard.core.events import Event
 from leakguard.core.inbox import Request
 from leakguard.core.status import Status
+from leakguard.core.victim_status import DomainVictim
 
 JSON = "application/json; charset=utf-8"
 
@@ -31,6 +32,10 @@ class Back(Protocol):
 
     def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
         """Give at most `limit` alerts that wait to be sent or were given up, newest first."""
+        ...
+
+    def victims(self) -> Sequence[DomainVictim]:
+        """Give whom the kernel would kill in each memory domain that was looked at."""
         ...
 
     def series(self, service: str, since_wall_s: float, points: int) -> Sequence[tuple[float, ...]]:
