@@ -106,9 +106,7 @@ class ServiceCollector:
             at=now,
             incarnation=root,
             measure=measure,
-            value_bytes=parts.auto
-            if measure is Measure.AUTO
-            else self._value(measure, watch, totals),
+            value_bytes=self._value(measure, watch, totals, parts),
             rss_bytes=totals.rss,
             anon_bytes=parts.anon,
             file_bytes=parts.file,
@@ -264,7 +262,9 @@ class ServiceCollector:
             return None  # the process grew elsewhere and was moved in: its pages are charged there
         return parts
 
-    def _value(self, measure: Measure, watch: Watch, totals: _Totals) -> int:
+    def _value(self, measure: Measure, watch: Watch, totals: _Totals, parts: _Parts) -> int:
+        if measure is Measure.AUTO:
+            return parts.auto
         if measure is Measure.RSS:
             return totals.rss
         if measure is Measure.CGROUP:

@@ -149,9 +149,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         deaths.notice(tick, reading, still_running=reading.service in snapshot.still_running)
         _read(tick, reading, proposals, around, rules)
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
-    for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
-        flight.check_deadline(tick, name)
-        _expire_pause(tick, name)
+    _expire(tick)
     for name, proposed in proposals.items():
         service_rules = rules.of(name)
         if service_rules is not None:
@@ -339,6 +337,13 @@ def _resume(tick: Tick, request: ResumeRequest) -> None:
     if tick.service(request.service).record.breaker_open:
         _close_breaker(tick, request.service)
     tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
+
+
+def _expire(tick: Tick) -> None:
+    """End what has lasted for long enough: restarts in flight, and pauses."""
+    for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
+        flight.check_deadline(tick, name)
+        _expire_pause(tick, name)
 
 
 def _expire_pause(tick: Tick, name: str) -> None:

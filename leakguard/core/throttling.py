@@ -25,6 +25,8 @@ def follow(tick: Tick, name: str) -> ServiceState:
     found = service.assessment
     throttle = found.throttle if found is not None else None
     now, told = throttle is not None and throttle.now, TOPIC in service.record.problems
+    if not now and not told and service.throttled_since is None:
+        return service
     since = (service.throttled_since or tick.now) if now else None
     service = tick.put(replace(service, throttled_since=since))
     if now:

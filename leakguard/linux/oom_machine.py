@@ -136,10 +136,8 @@ class OomMachine:
             always=growth,
         )
         candidates = tuple(
-            replace(candidate, group=groups[candidate.pid])
-            if candidate.pid in groups
-            else candidate
-            for candidate in looked.candidates
+            replace(one, group=groups[one.pid]) if one.pid in groups else one
+            for one in looked.candidates
         )
         prediction = predict(
             found.domain,
