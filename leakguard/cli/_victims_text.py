@@ -47,7 +47,7 @@ def _headroom(domain: Domain) -> str:
     if domain.throttled_from_bytes is not None and domain.end is not End.THROTTLED:
         throttled = f"; throttled from {format_bytes(domain.throttled_from_bytes)} on (memory.high)"
     own = domain.left_out_bytes
-    counted = f", the {format_bytes(own)} of this command counted as free" if own else ""
+    counted = f", the {format_bytes(own)} of this command counted in" if own else ""
     return f"headroom: {span} {what}{counted}{throttled}"
 
 

@@ -68,7 +68,7 @@ class Domain:
     end_reason: str = ""
     """The setting that makes the end something else than a kill."""
     left_out_bytes: int = 0
-    """What is held by who will not be there then, as the command that looks: counted as free."""
+    """What is held by who will not be there then, as the command that looks: no part of the use."""
     throttled_from_bytes: int | None = None
     """`memory.high`, when nothing ends it earlier: from there on it slows down, nobody dies."""
 

@@ -164,15 +164,19 @@ class OomMachine:
                 yield pid, self._proc.memory_status(pid)
 
     def _without_leaving(self, found: FoundDomain, pids: Collection[int]) -> FoundDomain:
-        """Count as free what is held by who will not be there."""
+        """Count as free what is held by who will not be there.
+
+        Of the host only the high bound gains: MemAvailable promises a little too much, and 10 of 32
+        kills came 5 to 9 MiB before a low bound that was raised by the 12 MiB of the command.
+        """
         here = [s for pid, s in self._leaving.items() if found.cgroup is None or pid in pids]
         if not here:
             return found
         domain, held = found.domain, sum(size.own for size in here)
-        promised = sum(size.promised or 0 for size in here)
-        more = promised if domain.end is End.ENOMEM else held
+        more = sum(size.promised or 0 for size in here) if domain.end is End.ENOMEM else held
+        sure = more if found.cgroup is not None or domain.end is End.ENOMEM else 0
         room = Headroom(
-            low_bytes=domain.headroom.low_bytes + more, high_bytes=domain.headroom.high_bytes + more
+            low_bytes=domain.headroom.low_bytes + sure, high_bytes=domain.headroom.high_bytes + more
         )
         usage = max(0, domain.usage_bytes - held)
         left = replace(domain, usage_bytes=usage, headroom=room, left_out_bytes=more)

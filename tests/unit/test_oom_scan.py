@@ -359,7 +359,8 @@ def test_what_whoever_leaves_holds_is_free(machine: Machine) -> None:
     for name, size in (("host /", 70 * MIB + 2 * tables), ("memcg /a", 10 * MIB + tables)):
         was, now = before[name].domain, after[name].domain
         assert now.left_out_bytes == size
-        assert now.headroom.low_bytes - was.headroom.low_bytes == size
+        surely = 0 if name == "host /" else size  # MemAvailable promises a little too much
+        assert now.headroom.low_bytes - was.headroom.low_bytes == surely
         assert now.headroom.high_bytes - was.headroom.high_bytes == size
         assert was.usage_bytes - now.usage_bytes == size
     machine.proc.write("sys/vm/overcommit_memory", "2\n")

@@ -155,7 +155,7 @@ def test_text_of_what_the_command_holds() -> None:
     lines = text(report(one(1, 5), left_out_bytes=12 * MIB))
     assert lines[1] == (
         "headroom: 64.0 MiB to 66.0 MiB until it is used up, "
-        "the 12.0 MiB of this command counted as free"
+        "the 12.0 MiB of this command counted in"
     )
 
 
