@@ -18,7 +18,6 @@ from leakguard.core.units import MIB
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs, UsageParts
 from leakguard.linux.procfs import ProcessGone, ProcFs
 from leakguard.linux.statm import StatmReader
-from leakguard.linux.tmpfs import lasting_mounts, used_bytes
 
 _SPLIT_EVERY_S = 30.0
 _SPLIT_EACH_S = 0.03
@@ -44,7 +43,7 @@ class Place:
 NOWHERE = Place()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Parts:
     """What the memory of a service consists of, in bytes; None where the kernel does not say."""
 
@@ -222,6 +221,8 @@ class ServiceCollector:
         unmapped = max(0, charged - mapped)
         if unmapped <= _NEGLIGIBLE_BYTES:
             return 0, 0
+        from leakguard.linux.tmpfs import lasting_mounts, used_bytes  # few services have such files
+
         if not 0 <= now.boot_s - watch.mounts_boot_s < _MOUNTS_EVERY_S:
             watch.mounts = lasting_mounts(self._proc, watch.location.root.pid)
             watch.mounts_boot_s = now.boot_s

@@ -6,7 +6,7 @@ A mount outlives it when leakguard sees the same one at the same place. What onl
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from leakguard.core.errors import ReadingError
 from leakguard.linux.mounts import plain_field
@@ -16,8 +16,7 @@ _REMOTE = ("nfs", "cifs", "smb", "ceph", "fuse", "9p", "afs", "autofs", "gluster
 """To look below such a mount may take for ever when its server is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
+class _Mount(NamedTuple):
     device: str
     root: str
     point: str

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import leakguard
 from leakguard.core.decision import Reply
@@ -12,12 +13,14 @@ from leakguard.core.inbox import Request, ScheduleDue
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.sample import HostSample
 from leakguard.core.status import ServiceExtras, ServiceStatus, Status, project
-from leakguard.core.victim_status import DomainVictim, victims_by_domain
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.bootstrap import Parts
 from leakguard.runtime.delivery_lines import WAITING, plain_delivery
 from leakguard.runtime.inbox import Inbox
 from leakguard.store.base import OK, Store
+
+if TYPE_CHECKING:
+    from leakguard.core.domain_victims import DomainVictim
 
 STALLED_S = 30.0
 """A loop that has not ticked for this long is not alive; at rest it ticks every 10 s."""
@@ -78,8 +81,10 @@ class DaemonBack:
         """Give what waits in the outbox, and what was given up."""
         return [plain_delivery(one) for one in self._store.deliveries(WAITING, limit)]
 
-    def victims(self) -> Sequence[DomainVictim]:
+    def victims(self) -> "Sequence[DomainVictim]":
         """Give the last look at each memory domain."""
+        from leakguard.core.domain_victims import victims_by_domain  # few ever ask
+
         view = self._view
         if view is None:
             return ()

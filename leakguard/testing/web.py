@@ -7,12 +7,12 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from leakguard.core.decision import Reply
+from leakguard.core.domain_victims import DomainVictim
 from leakguard.core.events import Event, EventKind
 from leakguard.core.forecast import TimeToLimit
 from leakguard.core.inbox import Request, RestartRequest, ScheduleDue
 from leakguard.core.severity import Severity
 from leakguard.core.status import LimitStatus, RestartStatus, ServiceStatus, Status
-from leakguard.core.victim_status import DomainVictim
 
 MIB = 1024**2
 AT = "2026-11-22T21:00:00Z"

@@ -4,13 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from leakguard.core.decision import Reply
 from leakguard.core.events import Event
 from leakguard.core.inbox import Request
 from leakguard.core.status import Status
-from leakguard.core.victim_status import DomainVictim
+
+if TYPE_CHECKING:
+    from leakguard.core.domain_victims import DomainVictim
 
 JSON = "application/json; charset=utf-8"
 
@@ -34,7 +36,7 @@ class Back(Protocol):
         """Give at most `limit` alerts that wait to be sent or were given up, newest first."""
         ...
 
-    def victims(self) -> Sequence[DomainVictim]:
+    def victims(self) -> "Sequence[DomainVictim]":
         """Give whom the kernel would kill in each memory domain that was looked at."""
         ...
 

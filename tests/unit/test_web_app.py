@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from leakguard.core.decision import Reply
+from leakguard.core.domain_victims import DomainVictim
 from leakguard.core.errors import DaemonError
 from leakguard.core.events import EventKind
 from leakguard.core.forecast import TimeToLimit
@@ -21,7 +22,7 @@ from leakguard.core.status import (
     Status,
     ThrottleStatus,
 )
-from leakguard.core.victim_status import DomainVictim, SuspectStatus, VictimStatus
+from leakguard.core.victim_status import SuspectStatus, VictimStatus
 from leakguard.testing.web import (
     AT,
     Answer,

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from leakguard.core import facts
+from leakguard.core.domain_victims import victims_by_domain
 from leakguard.core.foretold import STALE_S, Foretold, Suspect
 from leakguard.core.sample import HostSample
 from leakguard.core.series import Series
 from leakguard.core.state import DomainState, Expected, State
 from leakguard.core.units import GIB, MIB
-from leakguard.core.victim_status import SuspectStatus, victims_by_domain
+from leakguard.core.victim_status import SuspectStatus
 from leakguard.testing.clock import FakeClock
 
 NOW = FakeClock().now()
