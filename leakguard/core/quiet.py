@@ -20,14 +20,16 @@ more room only its files are dropped, which costs little."""
 
 def follow(state: State, snapshot: Snapshot, detector: Detector | None) -> dict[str, DomainState]:
     """Take what they hold now into their series."""
-    at = snapshot.at
+    at, host = snapshot.at, snapshot.host
+    promised = host.committed_bytes if host is not None else None
+    if promised is None and not state.quiet and not snapshot.throttles:
+        return {}  # as on most machines, in every tick
     found = {k: d for k, d in state.quiet.items() if not is_forgotten(d, at)}
     for key in emptied(state, snapshot) & found.keys():
         found[key] = begin_anew(found[key])
-    host = snapshot.host
-    if host is not None and host.committed_bytes is not None:
-        room = (host.commit_limit_bytes or host.committed_bytes) - host.committed_bytes
-        found[COMMIT] = grow(found.get(COMMIT), at, (host.committed_bytes, room), detector)
+    if host is not None and promised is not None:
+        room = (host.commit_limit_bytes or promised) - promised
+        found[COMMIT] = grow(found.get(COMMIT), at, (promised, room), detector)
     for key, group in snapshot.throttles.items():
         # A cgroup that has a limit too has its series there; here only the time is kept.
         fits = None if key in snapshot.domains else detector
