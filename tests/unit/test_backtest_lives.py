@@ -54,6 +54,12 @@ def test_small_fall_is_no_end() -> None:
     assert len(cut(of(300, 200, 300, 200, 300))) == 1
 
 
+def test_job_that_gives_its_memory_back_is_no_end() -> None:
+    """Back to where it was just before a nightly job: the same run, however much it was."""
+    jobs = recording(lambda t: 100 + t / 3600 + (300 if t % 86_400 > 79_200 else 0), hours=96)
+    assert len(cut(jobs)) == 1
+
+
 def test_dropped_restarts_are_told_apart() -> None:
     """Who says that recorded restarts were for the memory gets them left out."""
     assert cut(of(100, 200, 90, 100), Recorded.DROP)[0].ending is Ending.DROPPED

@@ -88,25 +88,27 @@ def _chosen(candidate: Candidate, recordings: tuple[Recording, ...]) -> Iterator
 
 
 def _series(comparison: Comparison) -> Iterator[str]:
+    limits = {one.name: _limits(comparison, one) for one in comparison.recordings}
+    without = [name for name, known in limits.items() if None in known]
+    if without:
+        yield (
+            f"{_some(without)}: no limit is known, so no kill, no forecast and no share of a "
+            "limit, and what is needless cannot be said: give --limit"
+        )
     for one in comparison.recordings[:MOST_NAMED]:
-        limits = {limit_of(one, c.rule_of(one.name).rules) for c in comparison.candidates}
-        yield from _limits(one, limits)
-        known = replace(one, limit_bytes=max((v for v in limits if v is not None), default=None))
-        yield _lives(known, cut(known, comparison.recorded))
+        sizes = sorted(v for v in limits[one.name] if v is not None)
+        if one.limit_bytes is None and sizes:
+            known = " or ".join(format_bytes(v) for v in sizes)
+            yield f"{one.name}: the limit of the configuration ({known}) kills"
+        largest = replace(one, limit_bytes=sizes[-1] if sizes else None)
+        yield _lives(largest, cut(largest, comparison.recorded))
     left = len(comparison.recordings) - MOST_NAMED
     if left > 0:
-        yield f"{counted(left, 'further series')} likewise".replace("seriess", "series")
+        yield f"{left} more series are read in the same way"
 
 
-def _limits(one: Recording, limits: set[int | None]) -> Iterator[str]:
-    if None in limits:
-        yield (
-            f"{one.name}: no limit is known, so no kill, no forecast and no share of a limit, and "
-            "what is needless cannot be said: give --limit"
-        )
-    elif one.limit_bytes is None:
-        known = " or ".join(format_bytes(v) for v in sorted(v for v in limits if v is not None))
-        yield f"{one.name}: the limit of the configuration ({known}) kills"
+def _limits(comparison: Comparison, one: Recording) -> set[int | None]:
+    return {limit_of(one, c.rule_of(one.name).rules) for c in comparison.candidates}
 
 
 def _lives(one: Recording, lives: tuple[Life, ...]) -> str:

@@ -13,6 +13,9 @@ NEAR_SHARE = 0.98
 """A run that ended within this share of its limit, at the pace it had, was killed for memory."""
 KILLED_SHARE = 0.8
 """After a kill less than this is left; a smaller fall from the limit is no kill."""
+LATELY_SHARE = 0.75
+"""A restart gives back a quarter even of the least that was used lately."""
+LATELY_S = 86_400.0
 PACE_POINTS = 6
 """The pace at the end of a life is that of its last samples."""
 WARM_LONGEST_S = 6 * 3600.0
@@ -86,15 +89,23 @@ def _begins(recording: Recording, recorded: Recorded) -> Iterator[int]:
 def _is_fall(recording: Recording, first: int, i: int, recorded: Recorded) -> bool:
     """Tell whether the service that sample `i` shows is another than the one before.
 
-    A recorder that averages shows a restart as two steps, so the two samples before count.
+    A recorder that averages shows a restart as two steps, so the two samples before count. After a
+    job that used much for a while the service is back where it was just before; after a restart
+    it is below all that it used lately.
     """
     if recording.runs_known:
         return False
     values = recording.values
     before = max(values[max(first, i - 2) : i])
-    if values[i] < FALL_SHARE * before:
+    if values[i] < FALL_SHARE * before and values[i] < LATELY_SHARE * _lately(recording, first, i):
         return recorded is not Recorded.NONE or _at_limit(recording, first, i - 1)
     return values[i] < KILLED_SHARE * before and _at_limit(recording, first, i - 1)
+
+
+def _lately(recording: Recording, first: int, i: int) -> float:
+    """Give the least that was used in the last third of a life, of a day at most."""
+    begin = bisect_right(recording.times, recording.times[i] - LATELY_S, first, i)
+    return min(recording.values[min(max(begin, i - max(1, (i - first) // 3)), i - 1) : i])
 
 
 def _at_limit(recording: Recording, first: int, last: int) -> bool:

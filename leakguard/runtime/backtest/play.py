@@ -111,6 +111,7 @@ class Play:
             if self._back_at is None:
                 self._place = i
                 self._sample(i, t)
+                self._until(t, at_t=True)
         progress((len(self.recording) - 1) % REPORT_EVERY + 1)
         service = self._state.services.get(SERVICE)
         return SeriesOutcome(
@@ -122,15 +123,18 @@ class Play:
             limit_hits=self._limit_hits,
         )
 
-    def _until(self, t: float) -> None:
-        """Deal with what comes before the sample at `t`: the new run, and cron moments."""
+    def _until(self, t: float, *, at_t: bool = False) -> None:
+        """Deal with what comes before the sample at `t`: the new run, and cron moments.
+
+        `at_t`: the sample was taken, so that a moment at the very same time sees it.
+        """
         while True:
             due = self._due.soonest() - self.recording.wall_offset_s
             if self._back_at is not None:
                 if self._back_at > t:
                     return
                 self._begin(self._back_at)
-            elif due <= t:
+            elif due < t or (at_t and due == t):
                 self._schedule(max(due, self._last[0]))
             else:
                 return
