@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from leakguard.core.series import FALL_SHARE
 from leakguard.runtime.backtest.recording import Recording
 
+FALL_SHARE = 0.5
+"""A run that holds less than this of what the one before held began anew."""
 NEAR_SHARE = 0.98
 """A run that ended within this share of its limit, at the pace it had, was killed for memory."""
 KILLED_SHARE = 0.8

@@ -5,9 +5,9 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from statistics import median
 
 from leakguard.core.errors import UsageError
-from leakguard.core.series import median
 
 UNIX_FROM_S = 1e9
 """Times beyond this are Unix time: 2001 and later. What begins at 0 counts its own seconds."""
@@ -43,7 +43,7 @@ class Recording:
     @property
     def spacing_s(self) -> float:
         """The usual time between two samples."""
-        gaps = sorted(b - a for a, b in pairwise(self.times))
+        gaps = [b - a for a, b in pairwise(self.times)]
         return median(gaps) if gaps else 0.0
 
     def at(self, t: float, first: int, last: int) -> float:
