@@ -74,13 +74,9 @@ def command(  # noqa: PLR0917  click calls it by name
     """
     if every <= 0:
         raise UsageError("--every must be longer than nothing, such as 5m")
-    general = (
-        read_limit(limit, unit)
-        if limit
-        else FULL_PERCENT * FACTORS[unit]
-        if unit == "percent"
-        else None
-    )
+    general = FULL_PERCENT if unit == "percent" else None
+    if limit:
+        general = read_limit(limit, unit)
     own = read_limits(limits, unit) if limits else {}
     scale = SCALES[unit]
     say = _lines(scale.shown, live=file == STDIN) if as_json else None

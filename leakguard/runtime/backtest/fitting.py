@@ -34,11 +34,11 @@ class PatientDetector:
         """Take note of what is left below the limit, and of the forecast's early edge."""
         self._room, self.edge_s = room, edge_s
 
-    def fit(self, series: Series, now: Instant) -> Trend:
+    def fit(self, series: Series, now: Instant, room_bytes: float | None = None) -> Trend:
         """Give the trend, a new one where it is due."""
         if self._is_due(now.boot_s):
             self._fitted_s, self._room_then = now.boot_s, self._room
-            self._trend = self._detector.fit(series, now)
+            self._trend = self._detector.fit(series, now, room_bytes)
         return self._trend
 
     def _is_due(self, boot_s: float) -> bool:
