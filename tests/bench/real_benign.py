@@ -41,7 +41,7 @@ def warm_up(numbers: Numbers) -> Service:
 
 def lru_python(numbers: Numbers) -> Service:
     """Fill an LRU cache in Python."""
-    mib, size = limit(numbers, 128, 256), 64 * 1024
+    mib, size = limit(numbers, 128, 256), 96 * 1024
     entries = int(mib * MIB * numbers.uniform(0.4, 0.6) / size)
     keys = round(entries * numbers.uniform(2, 4))
     load = Load(client=popular_paths(keys, numbers.uniform(0.7, 1.1)), per_s=numbers.uniform(8, 14))
@@ -51,7 +51,7 @@ def lru_python(numbers: Numbers) -> Service:
 
 def lru_node(numbers: Numbers) -> Service:
     """Fill an LRU cache in Node."""
-    mib, size = limit(numbers, 256, 384), 48 * 1024
+    mib, size = limit(numbers, 256, 384), 96 * 1024
     entries = int((mib * numbers.uniform(0.4, 0.55) - 45) * MIB / size)
     keys = round(entries * numbers.uniform(1.5, 3))
     load = Load(client=popular_paths(keys, numbers.uniform(0.6, 1.0)), per_s=numbers.uniform(8, 14))
@@ -70,7 +70,7 @@ def plateau_g1(numbers: Numbers) -> Service:
 
 
 def _plateau(numbers: Numbers, collector: str) -> Service:
-    mib, size = limit(numbers, 320, 448), 32 * 1024
+    mib, size = limit(numbers, 320, 448), 96 * 1024
     heap_mib = int(0.6 * mib)
     entries = int(heap_mib * MIB * numbers.uniform(0.3, 0.45) / size)
     keys = round(entries * numbers.uniform(1.2, 2))
@@ -85,7 +85,7 @@ def _plateau(numbers: Numbers, collector: str) -> Service:
 
 def redis_maxmemory(numbers: Numbers) -> Service:
     """Use Redis as a cache with a bound."""
-    mib, size, share = limit(numbers, 128, 256), 48 * 1024, numbers.uniform(0.45, 0.65)
+    mib, size, share = limit(numbers, 128, 256), 64 * 1024, numbers.uniform(0.45, 0.65)
     keys = round(mib * MIB * share / size * numbers.uniform(2, 4))
     load = Load(
         client=redis_cache(keys, numbers.uniform(0.6, 1.0), size), per_s=numbers.uniform(10, 20)

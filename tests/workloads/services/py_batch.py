@@ -22,6 +22,7 @@ def nights(every_s: int, read_s: int, work_s: int, size: int) -> None:
             table.append(b"\x01" * PIECE_BYTES)
             never.wait(read_s / pieces)
         never.wait(work_s)
+        del table
 
 
 def main() -> None:
