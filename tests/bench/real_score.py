@@ -2,8 +2,8 @@
 
 Each recording gives two series. `NAME/own` is the service's own memory (anon + shmem + swap), its
 limit the room that it really has: the cgroup's limit less what else is charged there and cannot be
-dropped (kernel memory, page tables; the median of the life). On it the verdict is judged: that of a
-leak must be `leaking`, with an alarm, 30 % of the leak's life or five minutes before the kill,
+dropped (kernel memory, page tables; the most of it in the life). On it the verdict is judged: that
+of a leak must be `leaking`, with an alarm, 30 % of the leak's life or five minutes before the kill,
 whichever is less, and not before the leak began; a service that does not leak must never alarm.
 `NAME/domain` is the use of the memory domain (usage less file pages that can be dropped) with the
 limit of the cgroup, because that is what the kernel kills by and what the daemon forecasts on. On
@@ -104,8 +104,8 @@ def write_series(recorded: Iterable[Recording], series: Path, limits: Path) -> N
             own, domain = f"{one.name}/own", f"{one.name}/domain"
             to_values.writerows((own, row.t_seconds, row.value) for row in one.rows)
             to_values.writerows((domain, row.t_seconds, row.used) for row in one.rows)
-            beside = statistics.median(row.used - row.value for row in one.rows)
-            to_rooms.writerow((own, one.limit_bytes - max(0, int(beside))))
+            beside = max(row.used - row.value for row in one.rows)
+            to_rooms.writerow((own, one.limit_bytes - max(0, beside)))
             to_rooms.writerow((domain, one.limit_bytes))
 
 

@@ -193,15 +193,17 @@ def read(path: Path) -> list[list[str]]:
 
 
 def test_both_series_are_written_with_their_room(tmp_path: Path) -> None:
-    """The service's own limit leaves out what is charged beside it and cannot be dropped."""
-    write_series([recording()], tmp_path / "series.csv.gz", tmp_path / "limits.csv")
+    """The service's own limit leaves out the most that is charged beside it and stays."""
+    last = Row(990.0, 10 * MIB, 10 * MIB, 0, 0, 0, 10 * MIB, 13 * MIB, 13 * MIB, 0)
+    one = replace(recording(), rows=(*rows()[:-1], last))
+    write_series([one], tmp_path / "series.csv.gz", tmp_path / "limits.csv")
     series, limits = read(tmp_path / "series.csv.gz"), read(tmp_path / "limits.csv")
     assert series[:2] == [
         ["series_id", "t_seconds", "value"],
         ["one/own", "0.0", str(10 * MIB)],
     ]
-    assert series[-1] == ["one/domain", "990.0", str(12 * MIB)]
-    assert limits[1:] == [["one/own", str(62 * MIB)], ["one/domain", str(64 * MIB)]]
+    assert series[-1] == ["one/domain", "990.0", str(13 * MIB)]
+    assert limits[1:] == [["one/own", str(61 * MIB)], ["one/domain", str(64 * MIB)]]
 
 
 def test_a_recording_is_read_as_it_was_saved(tmp_path: Path) -> None:
