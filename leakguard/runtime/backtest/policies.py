@@ -9,7 +9,7 @@ from leakguard.core.policy import ServiceRules
 from leakguard.core.trend import Detector
 from leakguard.runtime.backtest.recording import Recording
 
-DETECTOR = PluginSpec(key="theil_sen")
+DETECTOR = PluginSpec(key="envelope")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
