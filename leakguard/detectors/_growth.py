@@ -51,8 +51,11 @@ class Shape:
         return self.end + self.slope * steps + self.bend * steps * steps
 
 
-def grow(level: Level, size: int, unrest: float | None) -> Growth | None:
-    """Fit the last `size` buckets of a level; None where they do not grow."""
+def grow(level: Level, size: int, unrest: float | None, gap_s: float = 0.0) -> Growth | None:
+    """Fit the last `size` buckets of a level; None where they do not grow.
+
+    `gap_s`: the usual time between two samples, by which the last of a bucket is before its end.
+    """
     if level.last is None:
         return None
     mids, width = level.mids[-size:], level.width_s
@@ -68,11 +71,12 @@ def grow(level: Level, size: int, unrest: float | None) -> Growth | None:
     if shape.slope <= 0 and shape.bend <= 0:
         return None
     span = len(residuals) - 1
+    spread = max(1 - gap_s / width, 0.0)
     rise = shape.slope * span if shape.season else shape.at(0) - shape.at(-span)
-    peaks = _peaks(level.highs[-size:], shape, base, width)
+    peaks = _peaks(level.highs[-size:], shape, base, (width, spread))
     season = shape.season
     return Growth(
-        at_boot_s=(level.last + 0.5) * width,
+        at_boot_s=(level.last + spread / 2) * width,
         window_s=span * width,
         bucket_s=width,
         points=len(residuals),
@@ -266,7 +270,11 @@ def _shrunk(values: Sequence[float], shape: Shape, deviation: float) -> Shape:
     )
 
 
-def _peaks(highs: Sequence[float], shape: Shape, base: float, width: float) -> list[float]:
-    """Give how far the highest values lie above the path at the end of their buckets, in order."""
-    first = shape.start - len(highs) + 1.5
-    return sorted(off - base for off in _off(highs[shape.start :], shape, first, width))
+def _peaks(
+    highs: Sequence[float], shape: Shape, base: float, bucket: tuple[float, float]
+) -> list[float]:
+    """Give how far the highest values lie above the path at the last sample of theirs, in order."""
+    width, spread = bucket
+    first = shape.start - len(highs) + 1 + spread / 2
+    off = _off(highs[shape.start :], shape, first, width)
+    return sorted(max(o - base, 0.0) for o in off)

@@ -105,7 +105,8 @@ class _Look:
 
     def __init__(self, series: Series, limit: float, demands: Demands, words: SizeWords) -> None:
         self._series, self._limit, self._demands = series, limit, demands
-        self._levels = _usable(series)
+        self._gap_s = _usual_gap(series)
+        self._levels = _usable(series, self._gap_s)
         self._age_s, self._words = series.span_s(), words
 
     @property
@@ -228,22 +229,25 @@ class _Look:
             level = pyramid.levels[index]
             known = memo.get((index,))
             if known is None or known[0] != level.last:
-                memo[(index,)] = known = (level.last, tuple(_paths(pyramid, index)))
+                memo[(index,)] = known = (level.last, tuple(_paths(pyramid, index, self._gap_s)))
             found += known[1]
         found.sort(key=_doubt)
         return tuple(found[:MOST_PATHS])
 
 
-def _usable(series: Series) -> list[int]:
-    """List the levels whose buckets are filled by at least one sample each."""
+def _usual_gap(series: Series) -> float:
     times = series.recent.times[-LEAST * 2 :]
     gaps = sorted(b - a for a, b in pairwise(times))
-    usual = median(gaps) if gaps else 0.0
+    return median(gaps) if gaps else 0.0
+
+
+def _usable(series: Series, gap_s: float) -> list[int]:
+    """List the levels whose buckets are filled by at least one sample each."""
     levels = enumerate(series.pyramid.levels)
-    return [i for i, level in levels if level.width_s >= SAMPLED * usual and len(level)]
+    return [i for i, level in levels if level.width_s >= SAMPLED * gap_s and len(level)]
 
 
-def _paths(pyramid: Pyramid, index: int) -> list[Growth]:
+def _paths(pyramid: Pyramid, index: int, gap_s: float) -> list[Growth]:
     level = pyramid.levels[index]
     n, found = len(level), list[Growth]()
     for count in PATHS:
@@ -255,7 +259,7 @@ def _paths(pyramid: Pyramid, index: int) -> list[Growth]:
         mids, few = level.mids[-size:], max(size // 6, 2)
         if median(sorted(mids[-few:])) <= median(sorted(mids[:few])):
             continue
-        growth = grow(level, size, _unrest(pyramid, (size - 1) * level.width_s))
+        growth = grow(level, size, _unrest(pyramid, (size - 1) * level.width_s), gap_s)
         if growth is not None and growth.rise_bytes > 0:
             found.append(growth)
     return found
