@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "notify": ("notify:command", "Send or show a test alert on every channel."),
     "plugins": ("plugins_:command", "List drivers, targets, notifiers and detectors."),
     "health": ("_health_command:command", "Ask whether the daemon is alive: exit 0 or 1."),
+    "backtest": ("backtest:command", "Tell what a configuration would have come to."),
     "replay": ("replay:command", "Run a recording again and print the decisions."),
 }
 """Name → module and attribute under `leakguard.cli`, and the line that `--help` shows."""

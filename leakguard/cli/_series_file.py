@@ -1,78 +1,127 @@
-"""Recorded series and their limits from CSV: a file, packed or not, or standard input."""
+"""Recorded series from CSV: a file, packed by gzip or not, or standard input."""
 
+import csv
+import gzip
+import io
 import math
+import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, cast
 
-from leakguard.cli._kernel_log import STDIN, file_lines
 from leakguard.core.errors import UnitError, UsageError
 from leakguard.core.units import MIB, parse_bytes
 
-UNITS = ("bytes", "MiB", "percent")
-FACTORS = {"": float(MIB), "bytes": 1.0, "MiB": float(MIB), "percent": float(MIB)}
-"""What a value is taken times to be in bytes. No rule knows an absolute size, so that a unit
-without a name may stand for any: single bytes would be too coarse."""
-COLUMNS = ("series_id,t_seconds,value", "t_seconds,value")
-ONLY = "series"
-"""Name of the one series of a file that names none."""
+STDIN = "-"
+UNITS = {"bytes": 1.0, "MiB": float(MIB), "percent": 1.0}
+"""Unit of the values → what one of them is; a percent stays one."""
+HEADERS = (("series_id", "t_seconds", "value"), ("t_seconds", "value"))
+_GZIP = b"\x1f\x8b"
 
 
-def read_series(path: str, unit: str = "") -> Iterator[tuple[str, float, float]]:
-    """Give (series, seconds, value) line by line; values are in bytes, by `FACTORS`.
+def read_series(path: str, unit: str | None) -> Iterator[tuple[str, float, float]]:
+    """Give series, time and value of each line; values in bytes, or as they are in percent.
 
-    A value that is empty or `nan` is a gap, and left out.
+    The first line may name the columns. Two columns are one series, named after the file.
 
     Raises:
-        UsageError: a line is not what the columns say; it names file, line and fix.
+        UsageError: the file cannot be read, or a line is not a sample; names both.
     """
-    factor, place = FACTORS[unit], "standard input" if path == STDIN else path
-    lines = iter(file_lines(path))
-    header = next(lines, "").strip()
-    if not header:
-        raise UsageError(f"{place}: is empty: it should begin with the line {COLUMNS[0]}")
-    named = header == COLUMNS[0]
-    if not named and header != COLUMNS[1]:
-        raise UsageError(
-            f"{place}:1: the columns are {header[:60]!r}: they should be {COLUMNS[0]}, "
-            f"or {COLUMNS[1]} for one series"
-        )
-    width = 3 if named else 2
-    for number, line in enumerate(lines, 2):
-        cells = line.rstrip("\r\n").rsplit(",", 2) if named else line.rstrip("\r\n").split(",")
-        if cells == [""]:
-            continue
-        try:
-            t, text = float(cells[-2]), cells[-1].strip()
-            value = float(text) if text else math.nan
-        except (ValueError, IndexError):
-            t = math.nan
-        if len(cells) != width or not math.isfinite(t) or math.isinf(value):
-            raise UsageError(
-                f"{place}:{number}: {line.strip()[:60]!r} is not {COLUMNS[0 if named else 1]}: "
-                "seconds and value are plain numbers"
-            )
-        if value == value:  # noqa: PLR0124  not nan, at the price of a comparison
-            yield (cells[0] if named else ONLY), t, value * factor
+    factor, own = UNITS[unit] if unit is not None else 1.0, _name(path)
+    columns = 0
+    with _lines(path) as lines:
+        for number, row in _rows(path, lines):
+            if not columns:
+                columns = _columns(path, number, row)
+                if tuple(cell.strip().lower() for cell in row) in HEADERS:
+                    continue
+            if len(row) != columns:
+                raise _bad(path, number, f"it has {len(row)} columns, the first line has {columns}")
+            t, value = (_number(path, number, cell) for cell in row[-2:])
+            if math.isfinite(value):  # NaN: nothing was measured
+                yield (row[0].strip() if columns == len(HEADERS[0]) else own), t, value * factor
 
 
-def read_limits(path: str, unit: str) -> dict[str, float]:
-    """Give the limit of each series, in bytes by `FACTORS`."""
-    found: dict[str, float] = {}
-    for number, line in enumerate(file_lines(path), 1):
-        cells = line.strip().rsplit(",", 1)
-        if cells == [""] or (number == 1 and cells == ["series_id", "limit"]):
-            continue
-        try:
-            found[cells[0]] = float(cells[1]) * FACTORS[unit]
-        except (ValueError, IndexError):
-            raise UsageError(
-                f"{path}:{number}: {line.strip()[:60]!r} is not series_id,limit: "
-                "the limit is a plain number in the unit of the values"
-            ) from None
-    return found
+def read_limits(path: str, unit: str | None) -> dict[str, float]:
+    """Read the limit of each series, in the unit of the values.
+
+    Raises:
+        UsageError: the file cannot be read, or a line is not a limit; names both.
+    """
+    factor, limits = UNITS[unit] if unit is not None else 1.0, {}
+    with _lines(path) as lines:
+        for number, row in _rows(path, lines):
+            if [cell.strip().lower() for cell in row] == ["series_id", "limit"]:
+                continue
+            if len(row) != 2:
+                raise _bad(path, number, "it is not series_id,limit")
+            limits[row[0].strip()] = _number(path, number, row[1]) * factor
+    return limits
 
 
-def read_limit(text: str, unit: str) -> float:
-    """Read one limit for all: a size with its unit, a percentage, or a plain number; in bytes."""
+@contextmanager
+def _lines(path: str) -> Iterator[IO[str]]:
+    """Open a file or standard input as text, unpacked where it is packed."""
+    with ExitStack() as stack:
+        raw = _raw(path, stack)
+        if raw.peek(2)[:2] == _GZIP:
+            raw = io.BufferedReader(stack.enter_context(gzip.GzipFile(fileobj=raw)))
+        text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+        stack.callback(text.detach)  # else it would close standard input with it
+        yield text
+
+
+def _raw(path: str, stack: ExitStack) -> io.BufferedReader:
+    if path == STDIN:
+        return cast("io.BufferedReader", sys.stdin.buffer)
+    try:
+        return stack.enter_context(Path(path).open("rb"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}: name a CSV file, or - for stdin") from error
+
+
+def _rows(path: str, lines: IO[str]) -> Iterator[tuple[int, list[str]]]:
+    """Give number and cells of each line that has any."""
+    reader = csv.reader(lines)
+    try:
+        for row in reader:
+            if row and any(cell.strip() for cell in row):
+                yield reader.line_num, row
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise _bad(path, reader.line_num + 1, f"it cannot be read ({error})") from error
+
+
+def _columns(path: str, number: int, row: list[str]) -> int:
+    if len(row) not in {len(header) for header in HEADERS}:
+        raise _bad(path, number, f"it has {len(row)} columns")
+    return len(row)
+
+
+def _number(path: str, line: int, cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise _bad(path, line, f"{cell.strip()!r} is not a number") from None
+
+
+def _bad(path: str, number: int, what: str) -> UsageError:
+    name = "standard input" if path == STDIN else path
+    return UsageError(
+        f"{name}, line {number}: {what}: write series_id,t_seconds,value or t_seconds,value"
+    )
+
+
+def _name(path: str) -> str:
+    if path == STDIN:
+        return "stdin"
+    name = Path(path).name
+    return name.removesuffix(".gz").removesuffix(".csv") or name
+
+
+def read_limit(text: str, unit: str | None) -> float:
+    """Read one limit for all: a size with its unit, a percentage, or a plain number."""
     if unit in {"bytes", "MiB"}:
         return float(parse_bytes(text))
     try:
@@ -82,4 +131,4 @@ def read_limit(text: str, unit: str) -> float:
     if not math.isfinite(number) or number <= 0:
         hint = "" if unit else "; say --unit bytes or MiB to give it as a size"
         raise UnitError(f"--limit {text!r}: without a size's unit it is a plain number{hint}")
-    return number * FACTORS[unit]
+    return number

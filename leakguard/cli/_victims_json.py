@@ -39,6 +39,7 @@ def _domain(report: DomainReport, rules: KillerRules) -> Plain:
             "low": domain.headroom.low_bytes,
             "high": domain.headroom.high_bytes,
         },
+        "left_out_bytes": domain.left_out_bytes,
         "throttled_from_bytes": domain.throttled_from_bytes,
         "total_pages": domain.total_pages,
         "end": domain.end,

@@ -13,6 +13,8 @@ from leakguard.linux.oom_machine import DomainReport
 WIDTH = 96
 _UNITS = {Era.LEGACY: "POINTS", Era.PER_MILLE: "THOUSANDTHS"}
 
+_UNTIL = {End.ENOMEM: "until allocations fail", End.THROTTLED: "until it is throttled"}
+
 
 def lines(reports: tuple[DomainReport, ...], rules: KillerRules, top: int) -> Iterator[str]:
     """Give the whole answer, one paragraph a domain."""
@@ -28,6 +30,8 @@ def lines(reports: tuple[DomainReport, ...], rules: KillerRules, top: int) -> It
 def _title(domain: Domain) -> str:
     name = "host" if domain.kind is DomainKind.HOST else f"cgroup {domain.path}"
     limit = "RAM" if domain.kind is DomainKind.HOST else "limit"
+    if domain.end is End.THROTTLED:
+        limit = "memory.high"
     return (
         f"{name}: {format_bytes(domain.limit_bytes)} {limit}, "
         f"{format_bytes(domain.usage_bytes)} in use"
@@ -38,11 +42,13 @@ def _headroom(domain: Domain) -> str:
     room = domain.headroom
     low, high = format_bytes(room.low_bytes), format_bytes(room.high_bytes)
     span = high if low == high else f"{low} to {high}"
-    what = "until allocations fail" if domain.end is End.ENOMEM else "until it is used up"
+    what = _UNTIL.get(domain.end, "until it is used up")
     throttled = ""
-    if domain.throttled_from_bytes is not None:
+    if domain.throttled_from_bytes is not None and domain.end is not End.THROTTLED:
         throttled = f"; throttled from {format_bytes(domain.throttled_from_bytes)} on (memory.high)"
-    return f"headroom: {span} {what}{throttled}"
+    own = domain.left_out_bytes
+    counted = f", the {format_bytes(own)} of this command counted in" if own else ""
+    return f"headroom: {span} {what}{counted}{throttled}"
 
 
 def _next(report: DomainReport) -> str:
@@ -50,7 +56,9 @@ def _next(report: DomainReport) -> str:
     if domain.end in NOBODY_DIES:
         return f"victim: nobody; {domain.end_reason}"
     if prediction.victim is None:
-        return f"victim: {prediction.why_uncertain}"
+        usual = prediction.ranked[0].candidate if prediction.ranked else None
+        also = f"; the usual one is {_name(usual)}" if usual and domain.end is End.ALLOCATOR else ""
+        return f"victim: {prediction.why_uncertain}{also}"
     sure = "certain" if prediction.certain else f"not certain: {prediction.why_uncertain}"
     said = f"victim at these sizes: {_name(prediction.victim)}, {sure}"
     if len(prediction.kills) > 1:

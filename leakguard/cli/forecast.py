@@ -3,15 +3,15 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import click
 
-from leakguard.cli._kernel_log import STDIN
 from leakguard.cli._options import Duration, json_option
 from leakguard.cli._output import UNKNOWN, Exit, table
-from leakguard.cli._series_file import FACTORS, UNITS, read_limit, read_limits, read_series
+from leakguard.cli._series_file import STDIN, UNITS, read_limit, read_limits, read_series
 from leakguard.core.errors import UsageError
-from leakguard.core.units import BYTES, PERCENT, PLAIN, SizeWords, format_duration
+from leakguard.core.units import BYTES, MIB, PERCENT, PLAIN, SizeWords, format_duration
 from leakguard.detectors.envelope import EnvelopeDetector, Options
 from leakguard.runtime.outlook import Judgement, Outlook
 
@@ -21,15 +21,34 @@ Examples:
   leakguard forecast series.csv.gz --limits limits.csv --every 5m --json > forecasts.jsonl
   collect-rss | leakguard forecast - --unit MiB --limit 2GiB --json
 """
-WORDS: dict[str, SizeWords] = {"": PLAIN, "bytes": BYTES, "MiB": BYTES, "percent": PERCENT}
 FULL_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How values become bytes inside, and bytes become words and values again.
+
+    No rule knows an absolute size, so that a unit without a name may stand for any.
+    """
+
+    words: SizeWords
+    inside: float
+    shown: float
+
+
+SCALES = {
+    None: Scale(PLAIN, MIB, MIB),
+    "percent": Scale(PERCENT, MIB, MIB),
+    "bytes": Scale(BYTES, 1.0, 1.0),
+    "MiB": Scale(BYTES, 1.0, MIB),
+}
 
 
 @click.command("forecast", epilog=EPILOG)
 @click.argument("file", metavar="FILE")
 @click.option("--limit", metavar="SIZE", help="Where every series ends.")
 @click.option("--limits", metavar="FILE", help="CSV of series_id,limit, in the unit of the values.")
-@click.option("--unit", type=click.Choice(UNITS), default=None, help="What a value is.")
+@click.option("--unit", type=click.Choice(tuple(UNITS)), default=None, help="What a value is.")
 @click.option(
     "--every",
     type=Duration(),
@@ -53,26 +72,24 @@ def command(  # noqa: PLR0917  click calls it by name
     for one series; - is standard input. Every 12 samples, and at least every DURATION, there is a
     verdict, a slope, and the time until the limit as p05, p50 and p95.
     """
-    unit = unit or ""
     if every <= 0:
         raise UsageError("--every must be longer than nothing, such as 5m")
-    general = (
-        read_limit(limit, unit)
-        if limit
-        else FULL_PERCENT * FACTORS[unit]
-        if unit == "percent"
-        else None
-    )
+    general = FULL_PERCENT if unit == "percent" else None
+    if limit:
+        general = read_limit(limit, unit)
     own = read_limits(limits, unit) if limits else {}
-    say = _lines(FACTORS[unit], live=file == STDIN) if as_json else None
+    scale = SCALES[unit]
+    say = _lines(scale.shown, live=file == STDIN) if as_json else None
     last: dict[str, Judgement] = {}
     outlooks: dict[str, Outlook] = {}
     for name, t_s, value in read_series(file, unit):
         outlook = outlooks.get(name)
         if outlook is None:
-            detector = EnvelopeDetector(Options(), WORDS[unit])
-            outlook = outlooks[name] = Outlook(name, detector, own.get(name, general), every)
-        judged = outlook.add(t_s, value)
+            ends = own.get(name, general)
+            detector = EnvelopeDetector(Options(), scale.words)
+            top = None if ends is None else ends * scale.inside
+            outlook = outlooks[name] = Outlook(name, detector, top, every)
+        judged = outlook.add(t_s, value * scale.inside)
         if judged is None:
             continue
         if say is not None:
@@ -81,7 +98,7 @@ def command(  # noqa: PLR0917  click calls it by name
             _follow(last.get(name), judged)
             last[name] = judged
     if say is None:
-        _sum_up(outlooks, last, WORDS[unit])
+        _sum_up(outlooks, last, scale.words)
     return Exit.OK
 
 

@@ -83,44 +83,53 @@ def _draw(services: list[Plain]) -> str:
 
 def _columns(services: list[Plain]) -> list[Column]:
     """Give all columns but the last, and what a narrow terminal can do without."""
+    left = Column(
+        header="RESTARTS LEFT",
+        cells=_cells(services, lambda s: str(s["restarts_left"])),
+        short_header="LEFT",
+        shrinks=1,
+        goes=1,
+    )
+    return [*_states(services), *_sizes(services), *_victims(services), left]
 
-    def cells(of: Callable[[Plain], str]) -> list[str]:
-        return [of(service) for service in services]
 
+def _cells(services: list[Plain], of: Callable[[Plain], str]) -> list[str]:
+    return [of(service) for service in services]
+
+
+def _states(services: list[Plain]) -> list[Column]:
     return [
-        Column(header="SERVICE", cells=cells(lambda s: str(s["name"]))),
-        Column(header="MODE", cells=cells(lambda s: str(s["mode"])), goes=3),
-        Column(header="PHASE", cells=cells(lambda s: str(s["phase"]))),
-        Column(header="VERDICT", cells=cells(lambda s: str(s["verdict"])), goes=5),
+        Column(header="SERVICE", cells=_cells(services, lambda s: str(s["name"]))),
+        Column(header="MODE", cells=_cells(services, lambda s: str(s["mode"])), goes=3),
+        Column(header="PHASE", cells=_cells(services, lambda s: str(s["phase"]))),
+        Column(header="VERDICT", cells=_cells(services, lambda s: str(s["verdict"])), goes=5),
+    ]
+
+
+def _sizes(services: list[Plain]) -> list[Column]:
+    """Give what it uses, where that ends, and when."""
+    return [
         Column(
             header="MEMORY",
-            cells=cells(_words.memory),
-            short=cells(_words.bare_memory),
+            cells=_cells(services, _words.memory),
+            short=_cells(services, _words.bare_memory),
             shrinks=3,
             goes=7,
         ),
         Column(
             header="LIMIT",
-            cells=cells(_words.limit),
-            short=cells(_words.bare_limit),
+            cells=_cells(services, _words.limit),
+            short=_cells(services, _words.bare_limit),
             shrinks=2,
             goes=4,
         ),
-        Column(header="SLOPE", cells=cells(_words.slope), goes=2),
+        Column(header="SLOPE", cells=_cells(services, _words.slope), goes=2),
         Column(
             header="LIMIT REACHED",
-            cells=cells(_words.full_at),
-            short=cells(_words.about_full_at),
+            cells=_cells(services, _words.full_at),
+            short=_cells(services, _words.about_full_at),
             shrinks=4,
             goes=6,
-        ),
-        *_victims(services),
-        Column(
-            header="RESTARTS LEFT",
-            cells=cells(lambda s: str(s["restarts_left"])),
-            short_header="LEFT",
-            shrinks=1,
-            goes=1,
         ),
     ]
 

@@ -11,6 +11,7 @@ from leakguard.cli._client import Client, service_path
 from leakguard.cli._options import json_option, socket_option
 from leakguard.cli._output import GAP, NARROWEST, UNKNOWN, count, emit_json, local_time, paint
 from leakguard.cli._table import terminal_width
+from leakguard.core.lasting import MOSTLY
 from leakguard.core.units import format_bytes, format_duration, format_rate
 
 EPILOG = """\b
@@ -50,6 +51,12 @@ def sentences(facts: Plain) -> Iterable[str]:
     yield _what_is_seen(facts)
     yield _what_it_means(facts)
     yield from _who_would_die(facts)
+    yield from _throttled(facts)
+    if (facts["tmpfs_share"] or 0.0) >= MOSTLY:
+        share = f"{100 * facts['tmpfs_share']:.0f}%"
+        yield (
+            f"A restart does not cure that: {share} of the growth is in files of tmpfs, which stay."
+        )
     if facts["last_decision"]:
         yield f"The last decision: {_ended(facts['last_decision'])}"
     else:
@@ -72,6 +79,8 @@ def changes(facts: Plain) -> list[str]:
     if not facts["driver"]:
         found.append("nobody can restart it: give it a `restart.driver`")
     found.extend(facts["cannot_act"])
+    if (facts["tmpfs_share"] or 0.0) >= MOSTLY:
+        found.append("its growth is in files of tmpfs: remove them, or bound their mount (size=)")
     if facts["value_bytes"] is not None and facts["nearest"] is None:
         found.append("no limit is known: `limit: SIZE` gives the forecast something to reach")
     if facts["threshold_bytes"] is None:
@@ -93,7 +102,7 @@ def evidence(facts: Plain) -> Iterable[tuple[str, str]]:
     """Give the numbers behind the text, with their units."""
     near = facts["nearest"]
     yield f"memory ({facts['measure']})", _size(facts["value_bytes"])
-    for part in ("rss", "anon", "file", "shmem", "swap"):
+    for part in ("rss", "anon", "file", "shmem", "tmpfs", "swap"):
         if facts[f"{part}_bytes"] is not None:
             yield part, _size(facts[f"{part}_bytes"])
     yield "slope", _words.slope(facts)
@@ -102,6 +111,9 @@ def evidence(facts: Plain) -> Iterable[tuple[str, str]]:
         place = f" {limit['path']}" if limit["path"] else ""
         yield f"limit ({limit['kind']})", f"{_room(limit)}{place}"
     yield "limit reached", _words.full_at(facts)
+    high = facts["throttle"]
+    if high is not None:
+        yield "throttled from", f"{_size(high['high_bytes'])} (memory.high) {high['path']}"
     if _words.victim(facts) != UNKNOWN:
         yield "kernel would kill", _words.victim(facts)
     if facts["threshold_bytes"] is not None:
@@ -150,7 +162,10 @@ def _what_it_means(facts: Plain) -> str:
 
 
 def _who_would_die(facts: Plain) -> Iterable[str]:
-    oom = (facts["nearest"] or {}).get("oom")
+    near = facts["nearest"] or {}
+    if near.get("kind") == "commit":
+        yield "Then malloc fails (ENOMEM) at CommitLimit, and nobody is killed."
+    oom = near.get("oom")
     if oom is None or oom["outcome"] == "nobody":
         return
     if oom["victim"] is None:
@@ -165,6 +180,21 @@ def _who_would_die(facts: Plain) -> Iterable[str]:
     else:
         why = f": {oom['why_uncertain']}" if oom["why_uncertain"] else ""
         yield f"Then the kernel would probably kill {who}{adj}; that is not certain{why}."
+
+
+def _throttled(facts: Plain) -> Iterable[str]:
+    """Say from where on the kernel slows it down, and when that comes."""
+    high = facts["throttle"]
+    if high is None:
+        return
+    size, times = format_bytes(high["high_bytes"]), high["time_to_throttle"] or {}
+    for_ever = "" if high["limited"] else ", and it has no limit, so that need not end"
+    if high["now"]:
+        where = f"memory.high ({size}) of {high['path']}"
+        yield f"It is throttled now: it has reached {where}{for_ever}."
+    elif times.get("p50_s") is not None:
+        about = format_duration(times["p50_s"])
+        yield f"From {size} on (memory.high) it is throttled, in about {about}{for_ever}."
 
 
 def _what_is_next(facts: Plain) -> str:

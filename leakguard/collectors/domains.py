@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from leakguard.core.errors import ReadingError
 from leakguard.core.instant import Instant
-from leakguard.core.sample import DomainSample, Location, Scope
+from leakguard.core.sample import DomainSample, Location, Scope, ThrottleSample
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs, CgroupGone
 from leakguard.linux.procfs import ProcessGone
 
 _FORMER = 64
 """So many places that services have left are still looked at for kills."""
+_HIGH_EVERY_S = 5.0
+"""Whether a group has `memory.high` is asked this often: most have none, and it kills nobody."""
 _PRUNE_READS_EACH = 64
 """A service that was not read while the others were read this often is forgotten."""
 
@@ -24,6 +26,11 @@ class _Chain:
     groups: tuple[CgroupDir, ...] | None
     """None: they cannot be seen, so their limits are unknown."""
     used: int = 0
+    high: tuple[CgroupDir, ...] = ()
+    """Those that have `memory.high`."""
+    high_boot_s: float = float("-inf")
+    throttles: dict[str, ThrottleSample] = field(default_factory=dict)
+    """As they were when the service was last read."""
     home: str = field(init=False)
     """Key of the first of them, kept: every sample carries it."""
 
@@ -46,6 +53,7 @@ class DomainCollector:
         self._new = False
         self._now: Instant | None = None
         self._seen: dict[str, DomainSample | None] = {}
+        self._high: dict[str, ThrottleSample | None] = {}
 
     def read(
         self, location: Location, swap_free_bytes: int = 0, now: Instant | None = None
@@ -58,13 +66,20 @@ class DomainCollector:
             ProcessGone: the root of the service ended.
         """
         if now is None or now is not self._now:
-            self._now, self._seen = now, {}
+            self._begin(now)
         found: dict[str, DomainSample] = {}
-        for group in self._chain(location).groups or ():
+        chain = self._chain(location)
+        for group in chain.groups or ():
             domain = self._domain(group, swap_free_bytes)
             if domain is not None:
                 found[group.key] = domain
+        chain.throttles = self._throttles(chain, swap_free_bytes, now)
         return tuple(found), found
+
+    def throttles(self, location: Location) -> dict[str, ThrottleSample]:
+        """Give the cgroups with `memory.high` as of a service's last reading, nearest first."""
+        chain = self._chains.get((location.root.pid, location.cgroup_path))
+        return chain.throttles if chain is not None else {}
 
     def complete(self, location: Location) -> bool:
         """Tell whether every limit above a service is known: no ancestor is hidden from us."""
@@ -105,10 +120,14 @@ class DomainCollector:
     def read_all(self, swap_free_bytes: int, now: Instant) -> dict[str, DomainSample]:
         """Measure every limited cgroup, those of services that just ended too."""
         if now is not self._now:
-            self._now, self._seen = now, {}
+            self._begin(now)
         groups = {group for chain in self._counted() for group in chain.groups or ()}
         found = {group.key: self._domain(group, swap_free_bytes) for group in groups}
         return {key: sample for key, sample in found.items() if sample is not None}
+
+    def _begin(self, now: Instant | None) -> None:
+        """Begin a new tick: each group is read again, once."""
+        self._now, self._seen, self._high = now, {}, {}
 
     def _counted(self) -> tuple[_Chain, ...]:
         """Give the chains in which kills are counted: those of services that just ended too."""
@@ -135,6 +154,27 @@ class DomainCollector:
             if isinstance(error, CgroupGone):
                 self._forget(group)
             return None
+
+    def _throttles(
+        self, chain: _Chain, swap_free_bytes: int, now: Instant | None
+    ) -> dict[str, ThrottleSample]:
+        looks = now is None or not 0 <= now.boot_s - chain.high_boot_s < _HIGH_EVERY_S
+        groups = (chain.groups or ()) if looks else chain.high
+        found = {group: self._throttle(group, swap_free_bytes) for group in groups}
+        chain.high = tuple(group for group, sample in found.items() if sample is not None)
+        if looks and now is not None:
+            chain.high_boot_s = now.boot_s
+        return {group.key: sample for group, sample in found.items() if sample is not None}
+
+    def _throttle(self, group: CgroupDir, swap_free_bytes: int) -> ThrottleSample | None:
+        if group.version == 1:
+            return None
+        if group.key not in self._high:
+            try:
+                self._high[group.key] = self._cgroups.read_throttle(group, swap_free_bytes)
+            except ReadingError:
+                self._high[group.key] = None
+        return self._high[group.key]
 
     def _limited(self, group: CgroupDir) -> bool:
         try:

@@ -38,6 +38,9 @@ class Watch:
     split_anon: int = 0
     split_shared: int = 0
     address_limit: int | None = None
+    mounts: tuple[str, ...] | None = None
+    """Places of the tmpfs mounts that outlive the service; None: not known."""
+    mounts_boot_s: float = _NEVER
 
 
 class Members:

@@ -27,6 +27,38 @@ more than a thousand, whose `statm` does not move, less often."""
 _JUMP_BYTES = MIB
 _JUMP_SHARE = 64
 _FORGET_S = 900.0
+_NEGLIGIBLE_BYTES = MIB
+_MOUNTS_EVERY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The cgroups above a service, by their keys, as `Sample` holds them."""
+
+    domains: tuple[str, ...] = ()
+    cgroup: str = ""
+    throttles: tuple[str, ...] = ()
+
+
+NOWHERE = Place()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Parts:
+    """What the memory of a service consists of, in bytes; None where the kernel does not say."""
+
+    anon: int
+    file: int
+    shmem: int | None
+    swap: int | None
+    tmpfs: int | None
+    """Of the cgroup's shmem the files that outlive the service."""
+    mounts: int
+    """What is used on their mounts."""
+
+    @property
+    def auto(self) -> int:
+        return self.anon + (self.shmem or 0) + (self.swap or 0)
 
 
 @dataclass(slots=True)
@@ -57,11 +89,9 @@ class ServiceCollector:
         location: Location,
         measure: Measure,
         now: Instant,
-        domains: tuple[str, ...] = (),
-        *,
-        cgroup: str = "",
+        place: Place = NOWHERE,
     ) -> Sample:
-        """Measure a service where it was located; `domains`, `cgroup` go into it as they are.
+        """Measure a service where it was located; `place` goes into the sample as it is.
 
         Raises:
             ProcessGone: its root process ended, or its pid is used by another one now.
@@ -69,30 +99,28 @@ class ServiceCollector:
         """
         watch = self._watch(service, location, now)
         totals = self._sum(watch)
-        split = self._split(watch, totals, now)
-        parts = self._own_cgroup(watch, measure, totals)
-        shmem = split.shmem_bytes if parts is None else parts.shmem
-        swap = split.swap_bytes if parts is None else parts.swap
-        anon = totals.anon if parts is None else parts.anon
-        root, auto = location.root, anon + (shmem or 0) + (swap or 0)
+        parts, root = self._parts(watch, measure, totals, now), location.root
         return Sample(
             service=service,
             at=now,
             incarnation=root,
             measure=measure,
-            value_bytes=auto if measure is Measure.AUTO else self._value(measure, watch, totals),
+            value_bytes=self._value(measure, watch, totals, parts),
             rss_bytes=totals.rss,
-            anon_bytes=anon,
-            file_bytes=max(0, totals.shared - split.mapped_shmem_bytes),
-            shmem_bytes=shmem,
-            swap_bytes=swap,
+            anon_bytes=parts.anon,
+            file_bytes=parts.file,
+            shmem_bytes=parts.shmem,
+            swap_bytes=parts.swap,
             processes=totals.processes,
             age_s=self._proc.age_s(root.start_ticks, now.boot_s),
-            domains=domains,
+            domains=place.domains,
             address_space_bytes=totals.address_space,
             address_limit_bytes=watch.address_limit,
-            cgroup=cgroup,
+            cgroup=place.cgroup,
             alone=watch.own_cgroup is not None,
+            tmpfs_bytes=parts.tmpfs,
+            mounts_bytes=parts.mounts,
+            throttles=place.throttles,
         )
 
     def members(self, service: str) -> tuple[int, ...]:
@@ -159,6 +187,50 @@ class ServiceCollector:
         watch.split_due |= bool(gone)
         return totals
 
+    def _parts(self, watch: Watch, measure: Measure, totals: _Totals, now: Instant) -> _Parts:
+        """Take the parts from the service's own cgroup, or from its processes."""
+        split = self._split(watch, totals, now)
+        own = self._own_cgroup(watch, measure, totals)
+        tmpfs, mounts = self._tmpfs(watch, self._charged_shmem(watch, measure, own), now)
+        return _Parts(
+            anon=totals.anon if own is None else own.anon,
+            file=max(0, totals.shared - split.mapped_shmem_bytes),
+            shmem=split.shmem_bytes if own is None else own.shmem,
+            swap=split.swap_bytes if own is None else own.swap,
+            tmpfs=tmpfs,
+            mounts=mounts,
+        )
+
+    def _charged_shmem(self, watch: Watch, measure: Measure, own: UsageParts | None) -> int | None:
+        """Give the shmem of the cgroup that the measure is about, None where it is about none."""
+        if own is not None:
+            return own.shmem
+        if measure is not Measure.CGROUP:
+            return None
+        watch.charged = watch.charged or self._charged(watch)
+        return self._cgroups.usage_parts(watch.charged).shmem
+
+    def _tmpfs(self, watch: Watch, charged: int | None, now: Instant) -> tuple[int | None, int]:
+        """Bound what lies in files that outlive the service; and what is used on their mounts.
+
+        What processes map goes with them, as a rule; and it is on no mount, if it is a memfd.
+        """
+        mapped = watch.split.shmem_bytes if watch.split is not None else None
+        if charged is None or mapped is None:
+            return None, 0
+        unmapped = max(0, charged - mapped)
+        if unmapped <= _NEGLIGIBLE_BYTES:
+            return 0, 0
+        from leakguard.linux.tmpfs import lasting_mounts, used_bytes  # few services have such files
+
+        if not 0 <= now.boot_s - watch.mounts_boot_s < _MOUNTS_EVERY_S:
+            watch.mounts = lasting_mounts(self._proc, watch.location.root.pid)
+            watch.mounts_boot_s = now.boot_s
+        if watch.mounts is None:
+            return None, 0
+        used = used_bytes(watch.mounts)
+        return min(unmapped, used), used
+
     def _split(self, watch: Watch, totals: _Totals, now: Instant) -> Split:
         """Give the last split, read anew when old, or when `statm` shows that it moved."""
         split, age_s = watch.split, now.boot_s - watch.split_boot_s
@@ -191,7 +263,9 @@ class ServiceCollector:
             return None  # the process grew elsewhere and was moved in: its pages are charged there
         return parts
 
-    def _value(self, measure: Measure, watch: Watch, totals: _Totals) -> int:
+    def _value(self, measure: Measure, watch: Watch, totals: _Totals, parts: _Parts) -> int:
+        if measure is Measure.AUTO:
+            return parts.auto
         if measure is Measure.RSS:
             return totals.rss
         if measure is Measure.CGROUP:

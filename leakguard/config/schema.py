@@ -214,7 +214,8 @@ class Defaults(Model):
     )
     limit: Limit = Field(
         default=None,
-        description="auto: cgroups, host and rlimit count. A size is one more limit beside them.",
+        description="auto: cgroups, host, rlimit and CommitLimit count. "
+        "A size is one more limit beside them.",
     )
     timezone: Timezone | None = Field(
         default=None, description="Time zone of the schedules. Left out: the machine's."

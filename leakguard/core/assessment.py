@@ -10,6 +10,17 @@ from leakguard.core.trend import Trend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Throttle:
+    """Where the kernel slows a service down and kills nobody, and when it comes to that."""
+
+    foreseen: Forecast
+    now: bool = False
+    """It is slowed down at present."""
+    limited: bool = True
+    """The cgroup has a limit too; without one this is how it ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """What is known of a service now; nothing in here is a wish or a rule."""
 
@@ -20,5 +31,10 @@ class Assessment:
     """The forecast whose limit comes first by time."""
     foretold: Mapping[str, Foretold] = field(default_factory=dict)
     """Whom the kernel would kill at the end of each domain that is running out, by its key."""
+    throttle: Throttle | None = None
+    """The `memory.high` above it that comes first. It moves neither limits nor victims."""
+    tmpfs_share: float | None = None
+    """Share of the rise that is in files of tmpfs, which a restart does not give back; None where
+    that is not known, or the rise too small to say."""
     effective_limit_bytes: int | None = None
     """The smallest limit that counts: what a percentage in the configuration is a share of."""

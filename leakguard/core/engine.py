@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from leakguard.core import accuracy, deaths, facts, flight, judge, kill_news, propose, watch
+from leakguard.core import (
+    accuracy,
+    deaths,
+    facts,
+    flight,
+    judge,
+    kill_news,
+    propose,
+    quiet,
+    throttling,
+    watch,
+)
 from leakguard.core.alerts import Alert, AlertRules
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
@@ -129,16 +140,16 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     proposals = _requests(tick, inputs.requests, rules)
     snapshot = inputs.snapshot
     known = replace(state, domains=watch.hear_foretold(state.domains, inputs.foretold))
-    domains, around = watch.surroundings(known, snapshot, rules.detectors.get(""))
+    detector = rules.detectors.get("")
+    bloodless = quiet.follow(known, snapshot, detector)
+    domains, around = watch.surroundings(known, snapshot, detector, bloodless)
     book, told = kill_news.hear(tick, state.kills, _heard(inputs), domains)
     accuracy.score(tick, told, known.domains)
     for reading in snapshot.readings:
         deaths.notice(tick, reading, still_running=reading.service in snapshot.still_running)
         _read(tick, reading, proposals, around, rules)
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
-    for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
-        flight.check_deadline(tick, name)
-        _expire_pause(tick, name)
+    _expire(tick)
     for name, proposed in proposals.items():
         service_rules = rules.of(name)
         if service_rules is not None:
@@ -152,6 +163,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         serial=tick.serial,
         services=tick.services,
         domains=accuracy.expect(domains, _forecasts(tick, snapshot), inputs.now),
+        quiet=bloodless,
         kills=book,
         own=tick.own,
     )
@@ -242,6 +254,7 @@ def _read(
     match reading:
         case Sample():
             watch.assess(tick, name, around, service_rules, rules.detector_of(name))
+            throttling.follow(tick, name)
             if tick.service(name).record.flight is None:
                 proposed += _automatic(tick, name, service_rules)
         case Absent() if tick.service(name).record.flight is None:
@@ -324,6 +337,13 @@ def _resume(tick: Tick, request: ResumeRequest) -> None:
     if tick.service(request.service).record.breaker_open:
         _close_breaker(tick, request.service)
     tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
+
+
+def _expire(tick: Tick) -> None:
+    """End what has lasted for long enough: restarts in flight, and pauses."""
+    for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
+        flight.check_deadline(tick, name)
+        _expire_pause(tick, name)
 
 
 def _expire_pause(tick: Tick, name: str) -> None:

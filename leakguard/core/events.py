@@ -42,6 +42,8 @@ class EventKind(StrEnum):
     SERVICE_CAN_ACT = "ServiceCanAct"
     SERVICE_PAUSED = "ServicePaused"
     SERVICE_RESUMED = "ServiceResumed"
+    SERVICE_THROTTLED = "ServiceThrottled"
+    SERVICE_UNTHROTTLED = "ServiceUnthrottled"
     SERVICE_DIED = "ServiceDied"
     OOM_KILL_OBSERVED = "OomKillObserved"
     CLOCK_JUMPED = "ClockJumped"

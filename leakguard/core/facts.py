@@ -1,19 +1,24 @@
 """From samples to an assessment: fit the series, list the limits, foresee when each is reached."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from leakguard.core.assessment import Assessment
+from leakguard.core import lasting
+from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast, nearest
 from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
-from leakguard.core.sample import DomainSample, HostSample, Sample
+from leakguard.core.sample import DomainSample, HostSample, Sample, ThrottleSample
 from leakguard.core.state import ServiceState
 from leakguard.core.trend import Trend, Verdict
+from leakguard.core.units import format_bytes, format_duration
 
 HOST = "host"
 """Key of the host among the domains."""
+
+COMMIT = "commit"
+"""Key of what the kernel has promised to programs, among the domains that end without a kill."""
 
 OWN_SHARE = 0.3
 """A shared domain's forecast concerns a service that causes at least this share of its slope."""
@@ -33,6 +38,9 @@ class Surroundings:
     trends: Mapping[str, Trend] = field(default_factory=dict)
     foretold: Mapping[str, Foretold] = field(default_factory=dict)
     """Whom the kernel would kill, by the key of the domain; only what is not out of date."""
+    throttles: Mapping[str, ThrottleSample] = field(default_factory=dict)
+    throttled: frozenset[str] = frozenset()
+    """Keys of those that are slowed down now."""
 
 
 def assess(
@@ -47,13 +55,16 @@ def assess(
     for room in rooms(sample, around, rules):
         shared = around.trends.get(room.domain)
         forecasts.append(_foresee(room, trend, shared))
+    throttle = _throttle(sample, around, trend)
     named = {f.room.domain for f in forecasts if f.median_s is not None} & around.foretold.keys()
     return Assessment(
         at=now,
-        trend=trend,
+        trend=_held_back(trend, throttle),
         forecasts=tuple(forecasts),
         nearest=nearest(forecasts),
         foretold={key: around.foretold[key] for key in sorted(named)},
+        throttle=throttle,
+        tmpfs_share=lasting.share_of_rise(service.marks, sample, trend.window_s),
         effective_limit_bytes=effective,
     )
 
@@ -110,7 +121,7 @@ def rooms(sample: Sample, around: Surroundings, rules: ServiceRules) -> tuple[Ro
                 domain=HOST,
             )
         )
-    return tuple(found)
+    return (*found, *_commit_room(sample, around.host))
 
 
 def caused_by(service: Trend, forecasted: Forecast) -> bool:
@@ -136,6 +147,42 @@ def victim_words(name: str, told: Foretold | None) -> str:
     if told.victim.service == name:
         return f"{sure} {name} itself"
     return f"{sure} {told.victim}, not {name}"
+
+
+def limit_words(room: Room) -> str:
+    """Name a limit: `cgroup /app`, `host limit`, `CommitLimit`."""
+    if room.kind is LimitKind.CGROUP:
+        return f"cgroup {room.path}"
+    return "CommitLimit" if room.kind is LimitKind.COMMIT else f"{room.kind} limit"
+
+
+def end_words(name: str, found: Assessment, foreseen: Forecast) -> str:
+    """Say what happens at the end of a forecast: whom the kernel would kill, or what else."""
+    if foreseen.room.kind is LimitKind.COMMIT:
+        return "malloc then fails (ENOMEM) at CommitLimit, and nobody is killed"
+    return victim_words(name, victim_of(found, foreseen))
+
+
+def tmpfs_words(found: Assessment | None) -> str:
+    """Say that a restart does not cure the growth; empty where it does, or that is not known."""
+    share = found.tmpfs_share if found is not None else None
+    if share is None or share < lasting.MOSTLY:
+        return ""
+    return f"a restart does not cure it: {100 * share:.0f}% of the growth is in files of tmpfs"
+
+
+def throttle_words(found: Assessment) -> str:
+    """Say from where on it is slowed down, where that comes before its limit: `is throttled …`."""
+    if found.throttle is None:
+        return ""
+    foreseen, near = found.throttle.foreseen, found.nearest
+    size = format_bytes(foreseen.room.limit_bytes)
+    if found.throttle.now:
+        return f"is throttled now, from {size} on (memory.high)"
+    end_s = near.median_s if near is not None else None
+    if foreseen.median_s is None or (end_s is not None and foreseen.median_s >= end_s):
+        return ""
+    return f"is throttled from {size} (memory.high) in about {format_duration(foreseen.median_s)}"
 
 
 def threshold_bytes(service: ServiceState, rules: ServiceRules) -> int | None:
@@ -166,19 +213,73 @@ def evidence(service: ServiceState) -> dict[str, str | int | float | None]:
         "time_to_limit_p05_s": times.p05_s if times else None,
         "time_to_limit_p50_s": times.p50_s if times else None,
         "time_to_limit_p95_s": times.p95_s if times else None,
+        **_throttle_evidence(facts),
+        "tmpfs_bytes": (sample.tmpfs_bytes or None) if sample else None,
+        "tmpfs_share": facts.tmpfs_share if facts else None,
         "victim": str(victim) if victim else None,
         "victim_pid": victim.pid if victim else None,
         "victim_certain": told.certain if told is not None and victim else None,
     }
 
 
+def _throttle_evidence(found: Assessment | None) -> dict[str, int | float | None]:
+    throttle = found.throttle if found is not None else None
+    return {
+        "throttled_from_bytes": throttle.foreseen.room.limit_bytes if throttle else None,
+        "time_to_throttle_s": throttle.foreseen.median_s if throttle else None,
+    }
+
+
+def _throttle(sample: Sample, around: Surroundings, own: Trend) -> Throttle | None:
+    """Give the `memory.high` that comes first by time; one that is passed comes before all."""
+    found = []
+    for key in sample.throttles:
+        group = around.throttles.get(key)
+        if group is None:
+            continue
+        room = Room(
+            kind=LimitKind.HIGH, path=group.path, limit_bytes=group.high_bytes,
+            headroom_bytes=group.headroom_bytes, domain=key,
+        )  # fmt: skip
+        foreseen = _foresee(room, own, around.trends.get(key))
+        now = key in around.throttled
+        found.append(Throttle(foreseen=foreseen, now=now, limited=group.limited))
+    passed = [one for one in found if one.now]
+    first = nearest(one.foreseen for one in passed or found)
+    return next((one for one in found if one.foreseen is first), None)
+
+
+def _held_back(trend: Trend, throttle: Throttle | None) -> Trend:
+    """Take back a verdict that only says that the kernel lets it grow no further."""
+    still = trend.verdict in (Verdict.STABLE, Verdict.WARMING_UP)
+    if throttle is None or not throttle.now or not still:
+        return trend
+    high = throttle.foreseen.room
+    reason = (
+        f"is throttled at memory.high ({format_bytes(high.limit_bytes)}) of cgroup {high.path}: "
+        "that it does not grow there says nothing"
+    )
+    return replace(trend, verdict=Verdict.UNKNOWN, reason=reason)
+
+
 def _real_limit(sample: Sample, around: Surroundings) -> int | None:
     real = [around.domains[key].limit_bytes for key in sample.domains if key in around.domains]
     if around.host is not None:
         real.append(around.host.total_bytes)
+        real += [room.limit_bytes for room in _commit_room(sample, around.host)]
     if sample.address_limit_bytes is not None:
         real.append(sample.address_limit_bytes)
     return min(real, default=None)
+
+
+def _commit_room(sample: Sample, host: HostSample | None) -> tuple[Room, ...]:
+    """Give CommitLimit, where the kernel holds to it."""
+    limit = host.commit_limit_bytes if host is not None else None
+    left = host.commit_room_bytes(sample.address_space_bytes or 0) if host is not None else None
+    if limit is None or left is None:
+        return ()
+    room = Room(kind=LimitKind.COMMIT, limit_bytes=limit, headroom_bytes=left, domain=COMMIT)
+    return (room,)
 
 
 def _configured_limit(sample: Sample, around: Surroundings, rules: ServiceRules) -> int | None:

@@ -53,6 +53,10 @@ class LimitKind(StrEnum):
     CGROUP = "cgroup"
     HOST = "host"
     RLIMIT = "rlimit"
+    COMMIT = "commit"
+    """CommitLimit under `vm.overcommit_memory=2`: malloc fails there, and nobody is killed."""
+    HIGH = "high"
+    """`memory.high`: no limit, and never among them; the kernel slows down what is above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +68,8 @@ class Room:
     headroom_bytes: int
     path: str = ""
     domain: str = ""
-    """Key of the memory domain, as in `Snapshot.domains`, or `host`; empty for a limit that no
-    domain has."""
+    """Key of the memory domain, as in `Snapshot.domains`, `host` or `commit`; empty for a limit
+    that no domain has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,15 @@ nor an exhaustion whose early edge lies inside it (a 12 MB/s leak fills 256 MiB 
 and again). The breaker counts every restart whatever its cause; when it is open the service is
 still watched and people are told. A person's `restart` acts in observe mode and in grace; pause
 and breaker refuse it unless it is forced, a restart in flight always does (a second act on the
-same incarnation would be a double restart).
+same incarnation would be a double restart). A restart for a forecast is futile while the growth
+is in files that outlive the service; a threshold is a person's own rule.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from leakguard.core.facts import tmpfs_words
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import Mode, Proposal, ServiceRules, Trigger
 from leakguard.core.state import RestartRecord, ServiceRecord, ServiceState
@@ -35,6 +37,7 @@ class Guard(StrEnum):
     PAUSED = "paused"
     BREAKER = "breaker"
     STORE = "store"
+    FUTILE = "futile"
     GRACE = "grace"
     OBSERVE = "observe"
 
@@ -50,6 +53,7 @@ HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.PAUSED: _EVERY,
     Guard.BREAKER: _EVERY,
     Guard.STORE: _CAN_WAIT | {Trigger.MANUAL},
+    Guard.FUTILE: frozenset({Trigger.FORECAST, Trigger.EXHAUSTION}),
     Guard.GRACE: _CAN_WAIT,
     Guard.OBSERVE: _BY_ITSELF - {Trigger.RESPAWN},
 }
@@ -162,6 +166,11 @@ def _grace(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
     return f"started recently, {format_duration(left)} of grace left" if left > 0 else ""
 
 
+def _futile(service: ServiceState, _rules: ServiceRules, _now: Instant) -> str:
+    """Ask whether the growth would come back: the files of tmpfs stay when the service goes."""
+    return tmpfs_words(service.assessment)
+
+
 def _observe(_service: ServiceState, rules: ServiceRules, _now: Instant) -> str:
     return "mode is observe: would have restarted" if rules.mode is Mode.OBSERVE else ""
 
@@ -173,6 +182,7 @@ _ASKED: Mapping[Guard, Callable[[ServiceState, ServiceRules, Instant], str]] = {
     Guard.PAUSED: _paused,
     Guard.BREAKER: _breaker,
     Guard.STORE: lambda _service, _rules, _now: "",
+    Guard.FUTILE: _futile,
     Guard.GRACE: _grace,
     Guard.OBSERVE: _observe,
 }

@@ -21,7 +21,9 @@ HELD_QUIET_S = 600.0
 _ONE_SHOT = frozenset({Trigger.MANUAL, Trigger.SCHEDULE})
 """Triggers that are proposed once, so each of their vetoes is news."""
 
-_NEVER = frozenset({Guard.OBSERVE.value, Guard.NO_DRIVER.value, Guard.CANNOT_ACT.value})
+_NEVER = frozenset(
+    {Guard.OBSERVE.value, Guard.NO_DRIVER.value, Guard.CANNOT_ACT.value, Guard.FUTILE.value}
+)
 """Guards that hold until a person changes something: people are told."""
 
 

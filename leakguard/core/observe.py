@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import assert_never
 
+from leakguard.core import lasting
 from leakguard.core.events import EventKind
 from leakguard.core.guards import remember
 from leakguard.core.policy import ServiceRules
@@ -63,12 +64,14 @@ def _observe_sample(
     service.series.append(sample.at.boot_s, sample.value_bytes)
     if service.series.lives != service.record.lives:  # it gave its memory back, or ended
         service = tick.amend(sample.service, lives=service.series.lives)
+        service = tick.put(replace(service, marks=()))
     service = tick.put(
         replace(
             service,
             sample=sample,
             last=sample,
             fastest_bytes_per_s=fastest,
+            marks=lasting.remember(service.marks, sample),
             unreadable_count=0,
             absent_since=None,
             ambiguous="",
@@ -136,6 +139,8 @@ def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
             over_since=None,
             held={},
             leak_streak=0,
+            marks=(),
+            throttled_since=None,
         )
     )
 

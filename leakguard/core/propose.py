@@ -1,6 +1,13 @@
 """The triggers: each looks at the facts and may say 'I would restart, because …'."""
 
-from leakguard.core.facts import caused_by, threshold_bytes, victim_of, victim_words
+from leakguard.core.facts import (
+    caused_by,
+    end_words,
+    limit_words,
+    threshold_bytes,
+    tmpfs_words,
+    victim_of,
+)
 from leakguard.core.forecast import Forecast, LimitKind
 from leakguard.core.inbox import RestartRequest, ScheduleDue
 from leakguard.core.instant import Instant, rfc3339
@@ -63,11 +70,12 @@ def by_threshold(service: ServiceState, rules: ServiceRules, now: Instant) -> Pr
     if lasted < rule.for_s:
         return None
     since = f" for {format_duration(lasted)}" if rule.for_s else ""
+    stays = tmpfs_words(service.assessment)
     return Proposal(
         trigger=Trigger.THRESHOLD,
         reason=(
             f"{format_bytes(sample.value_bytes)} ({sample.measure}) is above "
-            f"{format_bytes(above)}{since}"
+            f"{format_bytes(above)}{since}{f'; {stays}' if stays else ''}"
         ),
     )
 
@@ -193,7 +201,9 @@ def _below(service: ServiceState, rules: ServiceRules, cron: str) -> str:
 
 def _acts(act: Act, service: ServiceState, foreseen: Forecast) -> bool:
     """Whether the rule is about this service; where whom is not known, it does not act."""
-    if act is Act.ALWAYS or not foreseen.room.domain or service.assessment is None:
+    if act is Act.ALWAYS or service.assessment is None:
+        return True
+    if not foreseen.room.domain or foreseen.room.kind is LimitKind.COMMIT:  # kills nobody
         return True
     told, name = victim_of(service.assessment, foreseen), service.record.name
     if told is None:
@@ -205,16 +215,16 @@ def _acts(act: Act, service: ServiceState, foreseen: Forecast) -> bool:
 
 def _forecast_reason(service: ServiceState, foreseen: Forecast, risk: float, lead: float) -> str:
     room, slope = foreseen.room, foreseen.slope_bytes_per_s or 0.0
-    name = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"{room.kind} limit"
     return (
-        f"{name} ({format_bytes(room.limit_bytes)}) {_when(foreseen)} at {format_rate(slope)}; "
+        f"{limit_words(room)} ({format_bytes(room.limit_bytes)}) {_when(foreseen)} "
+        f"at {format_rate(slope)}; "
         f"P(within {format_duration(lead)}) = {100 * risk:.0f}%{_who(service, foreseen)}"
     )
 
 
 def _who(service: ServiceState, foreseen: Forecast) -> str:
-    told = victim_of(service.assessment, foreseen) if service.assessment is not None else None
-    words = victim_words(service.record.name, told)
+    found = service.assessment
+    words = end_words(service.record.name, found, foreseen) if found is not None else ""
     return f"; {words}" if words else ""
 
 

@@ -93,6 +93,13 @@ class Sample:
     """Key of the memory cgroup that the root process is charged to, limited or not."""
     alone: bool = False
     """That cgroup holds the whole service and nothing else."""
+    tmpfs_bytes: int | None = None
+    """Of the cgroup's shmem what lies in files of tmpfs that stay when the service goes; None where
+    that is not known, and for measures that such files do not count in."""
+    mounts_bytes: int = 0
+    """What is used on those mounts, by whomever."""
+    throttles: tuple[str, ...] = ()
+    """Keys into `Snapshot.throttles`: the cgroups above it that have `memory.high`, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +161,31 @@ class DomainSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleSample:
+    """One cgroup with `memory.high`, from where on the kernel slows it down. Sizes in bytes."""
+
+    path: str
+    high_bytes: int
+    usage_bytes: int
+    reclaimable_bytes: int = 0
+    swap_room_bytes: int = 0
+    hits: int | None = None
+    """How often somebody in it was slowed down: `high` of memory.events."""
+    limited: bool = True
+    """It has a limit too; without one it is slowed down for ever."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What cannot be dropped: usage less reclaimable file pages."""
+        return max(0, self.usage_bytes - self.reclaimable_bytes)
+
+    @property
+    def headroom_bytes(self) -> int:
+        """How much the group can still grow before it is slowed down."""
+        return self.high_bytes - self.used_bytes + self.swap_room_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostSample:
     """The machine's memory at one instant. Sizes in bytes."""
 
@@ -165,11 +197,26 @@ class HostSample:
     psi_full_avg10: float | None = None
     oom_kills: int | None = None
     """`oom_kill` of /proc/vmstat since boot, None before Linux 4.13."""
+    commit_limit_bytes: int | None = None
+    """CommitLimit, where malloc fails: known under `vm.overcommit_memory=2` alone."""
+    committed_bytes: int | None = None
+    """What is promised to programs already (Committed_AS), likewise."""
+    admin_reserve_bytes: int = 0
+    """Of CommitLimit only for root."""
+    user_reserve_bytes: int = 0
+    """Of CommitLimit kept from each program, at most: a 32nd of its address space may be less."""
 
     @property
     def headroom_bytes(self) -> int:
         """What can still be allocated: MemAvailable and free swap."""
         return self.available_bytes + self.swap_free_bytes
+
+    def commit_room_bytes(self, address_space_bytes: int) -> int | None:
+        """Give what can still be promised to a program of that size; None where there is no end."""
+        if self.commit_limit_bytes is None or self.committed_bytes is None:
+            return None
+        kept = self.admin_reserve_bytes + min(address_space_bytes // 32, self.user_reserve_bytes)
+        return self.commit_limit_bytes - self.committed_bytes - kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +226,7 @@ class Snapshot:
     at: Instant
     readings: tuple[Reading, ...] = ()
     domains: Mapping[str, DomainSample] = field(default_factory=dict)
+    throttles: Mapping[str, ThrottleSample] = field(default_factory=dict)
     host: HostSample | None = None
     kill_counts: Mapping[str, int] = field(default_factory=dict)
     """OOM kills counted in cgroups of services and above, by key; read when the host's rose."""

@@ -8,6 +8,7 @@ from leakguard.core.assessment import Assessment
 from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.kill_book import KillBook
+from leakguard.core.lasting import Mark
 from leakguard.core.lives import Life
 from leakguard.core.policy import Trigger
 from leakguard.core.sample import Incarnation, Sample
@@ -178,10 +179,14 @@ class ServiceState:
     unreadable_count: int = 0
     sample_errors: int = 0
     leak_streak: int = 0
+    marks: tuple[Mark, ...] = ()
+    """What it held in files that outlive it, at some moments of the last hours."""
     foreseen_since: Instant | None = None
     """When an exhaustion was first foreseen that people are not told of yet."""
     last_seen: Mapping[str, float] = field(default_factory=dict)
     """When a problem that people were told of last showed, in seconds since boot."""
+    throttled_since: Instant | None = None
+    """Since when the kernel has slowed it down without a break."""
     absent_since: Instant | None = None
     last: Sample | None = None
     """The last sample, kept while the service is gone: where it was when it died."""
@@ -224,6 +229,9 @@ class State:
     serial: int = 0
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     domains: Mapping[str, DomainState] = field(default_factory=dict)
+    quiet: Mapping[str, DomainState] = field(default_factory=dict)
+    """Domains that end without a kill: what is promised under `vm.overcommit_memory=2`, and
+    cgroups with `memory.high`."""
     kills: KillBook = field(default_factory=KillBook)
     own: ServiceRecord = field(default_factory=lambda: ServiceRecord(name=""))
     """The daemon's own record: problems that belong to no service."""

@@ -3,40 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from leakguard.core.assessment import Assessment
+from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.engine import Rules
 from leakguard.core.facts import threshold_bytes, victim_of
 from leakguard.core.forecast import Forecast, TimeToLimit
-from leakguard.core.foretold import Foretold, Suspect
 from leakguard.core.guards import grace_left_s, restarts_left
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Sample
 from leakguard.core.state import Phase, ServiceRecord, ServiceState, State
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuspectStatus:
-    """One process that the kernel may kill; `service` is the guarded one that it belongs to."""
-
-    pid: int
-    name: str
-    service: str = ""
-    oom_score_adj: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VictimStatus:
-    """Whom the kernel would kill when a memory domain runs out, as of the last look."""
-
-    looked_at: str
-    outcome: str
-    """`kill`, `group`, `allocator`, `panic` or `nobody`."""
-    victim: SuspectStatus | None = None
-    runner_up: SuspectStatus | None = None
-    leaker: SuspectStatus | None = None
-    certain: bool = False
-    why_uncertain: str = ""
+from leakguard.core.victim_status import VictimStatus, victim_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +26,20 @@ class LimitStatus:
     time_to_limit: TimeToLimit | None = None
     oom: VictimStatus | None = None
     """None until somebody had to look: the end of this domain is far, or it kills nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleStatus:
+    """`memory.high` above a service: from there on the kernel slows it down and kills nobody."""
+
+    path: str
+    high_bytes: int
+    headroom_bytes: int
+    limited: bool
+    """The cgroup has a limit too."""
+    now: bool
+    """It is slowed down at present."""
+    time_to_throttle: TimeToLimit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +65,10 @@ class ServiceStatus:
     file_bytes: int | None = None
     shmem_bytes: int | None = None
     swap_bytes: int | None = None
+    tmpfs_bytes: int | None = None
+    """Of its shmem what lies in files that outlive it; None where that is not known."""
+    tmpfs_share: float | None = None
+    """Share of the rise that such files are."""
     processes: int | None = None
     pid: int | None = None
     age_s: float | None = None
@@ -85,6 +79,8 @@ class ServiceStatus:
     effective_limit_bytes: int | None = None
     nearest: LimitStatus | None = None
     limits: tuple[LimitStatus, ...] = ()
+    throttle: ThrottleStatus | None = None
+    """None where no cgroup above it has `memory.high`."""
     threshold_bytes: int | None = None
     next_schedule: str | None = None
     """When the next scheduled restart is due."""
@@ -219,6 +215,7 @@ def _with_sample(base: ServiceStatus, sample: Sample, now: Instant) -> ServiceSt
         file_bytes=sample.file_bytes,
         shmem_bytes=sample.shmem_bytes,
         swap_bytes=sample.swap_bytes,
+        tmpfs_bytes=sample.tmpfs_bytes,
         processes=sample.processes,
         pid=sample.incarnation.pid,
         age_s=round(sample.age_s + now.since(sample.at), 1),
@@ -236,38 +233,32 @@ def _with_facts(base: ServiceStatus, facts: Assessment) -> ServiceStatus:
         effective_limit_bytes=facts.effective_limit_bytes,
         nearest=_limit(facts.nearest, facts) if facts.nearest is not None else None,
         limits=limits,
+        tmpfs_share=facts.tmpfs_share,
+        throttle=_throttle(facts.throttle) if facts.throttle is not None else None,
+    )
+
+
+def _throttle(throttle: Throttle) -> ThrottleStatus:
+    foreseen = throttle.foreseen
+    return ThrottleStatus(
+        path=foreseen.room.path,
+        high_bytes=foreseen.room.limit_bytes,
+        headroom_bytes=foreseen.room.headroom_bytes,
+        limited=throttle.limited,
+        now=throttle.now,
+        time_to_throttle=foreseen.quantiles(),
     )
 
 
 def _limit(forecast: Forecast, facts: Assessment) -> LimitStatus:
     told = victim_of(facts, forecast)
     return LimitStatus(
-        oom=_oom(told) if told is not None else None,
+        oom=victim_status(told) if told is not None else None,
         kind=forecast.room.kind.value,
         path=forecast.room.path,
         limit_bytes=forecast.room.limit_bytes,
         headroom_bytes=forecast.room.headroom_bytes,
         time_to_limit=forecast.quantiles(),
-    )
-
-
-def _oom(told: Foretold) -> VictimStatus:
-    return VictimStatus(
-        looked_at=told.at.rfc3339(),
-        outcome=told.outcome,
-        victim=_suspect(told.victim),
-        runner_up=_suspect(told.runner_up),
-        leaker=_suspect(told.leaker),
-        certain=told.certain,
-        why_uncertain=told.why_uncertain,
-    )
-
-
-def _suspect(one: Suspect | None) -> SuspectStatus | None:
-    if one is None:
-        return None
-    return SuspectStatus(
-        pid=one.pid, name=one.name, service=one.service, oom_score_adj=one.oom_score_adj
     )
 
 

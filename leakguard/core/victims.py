@@ -41,9 +41,11 @@ class End(StrEnum):
     """Whoever asks for memory waits: `memory.oom_control` of v1 with `oom_kill_disable 1`."""
     ENOMEM = "enomem"
     """Allocations fail at CommitLimit: `vm.overcommit_memory=2`."""
+    THROTTLED = "throttled"
+    """Whoever asks for memory is slowed down, for ever: `memory.high` of v2 without a limit."""
 
 
-NOBODY_DIES: Final = frozenset({End.HANG, End.ENOMEM})
+NOBODY_DIES: Final = frozenset({End.HANG, End.ENOMEM, End.THROTTLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Domain:
     version: int | None = None
     """Of the cgroup: 1 or 2."""
     limit_bytes: int
+    """RAM, or the limit; `memory.high` of a cgroup that has nothing else."""
     usage_bytes: int
     headroom: Headroom
     total_pages: int
@@ -64,8 +67,10 @@ class Domain:
     end: End = End.KILL
     end_reason: str = ""
     """The setting that makes the end something else than a kill."""
+    left_out_bytes: int = 0
+    """What is held by who will not be there then, as the command that looks: no part of the use."""
     throttled_from_bytes: int | None = None
-    """`memory.high`, when it lies below the limit: from there on it slows down, and nobody dies."""
+    """`memory.high`, when nothing ends it earlier: from there on it slows down, nobody dies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +131,7 @@ def predict(
         other_rss: resident pages by pid from the other source, where there are two.
     """
     case = _Case(candidates=candidates, domain=domain, rules=rules, growth=growth or {})
-    early, late = within_s
-    middle = (early + late) / 2
+    middle = sum(within_s) / 2
     choice = case.choose(middle)
     if domain.end in NOBODY_DIES:
         choice = Choice(outcome=Outcome.NOBODY, ranked=choice.ranked)
@@ -142,14 +146,22 @@ def predict(
     if choice.victim is None:
         return replace(prediction, why_uncertain=domain.end_reason or _NOBODY[choice.outcome])
     prediction = _compare(prediction, choice, case, middle)
+    return _confirm(prediction, _other_looks(case, within_s, other_rss))
+
+
+def _other_looks(
+    case: "_Case", within_s: tuple[float, float], other_rss: Mapping[int, int] | None
+) -> dict[str, Choice]:
+    """Choose again where the same candidates can be looked at differently; by what is different."""
+    middle = sum(within_s) / 2
     others = {
         f"if the domain is used up {when}": case.choose(at_s)
-        for when, at_s in (("early", early), ("late", late))
+        for when, at_s in zip(("early", "late"), within_s, strict=True)
         if at_s != middle
     }
     if other_rss:
         others["by the exact counters"] = case.choose(middle, other_rss)
-    return _confirm(prediction, others)
+    return others
 
 
 def leaker(growth: Mapping[int, Growth]) -> int | None:
@@ -164,7 +176,8 @@ def melting_pages(candidate: Candidate, domain: Domain) -> int:
 
 
 _NOBODY: Final = {
-    Outcome.ALLOCATOR: "whoever asks for memory at that moment is killed",
+    Outcome.ALLOCATOR: "whoever asks for memory at that moment is killed, "
+    "or the usual victim where that one cannot be",
     Outcome.PANIC: "the machine stops instead",
     Outcome.NOBODY: "there is nobody to kill",
 }

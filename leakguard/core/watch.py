@@ -16,7 +16,7 @@ from leakguard.core.series import Series
 from leakguard.core.severity import Severity
 from leakguard.core.state import DomainState, ServiceState, State
 from leakguard.core.tick import Tick
-from leakguard.core.trend import UNKNOWN, Detector, Trend, Verdict
+from leakguard.core.trend import UNKNOWN, Detector, Verdict
 from leakguard.core.units import format_bytes, format_duration
 
 REFIT_S = 0.3
@@ -34,6 +34,9 @@ CALM_S = 900.0
 SHORT_SHARE = 0.05
 """A domain with less room than this share of it may be the one that a kill was about."""
 
+THROTTLED_S = 15.0
+"""A cgroup that was seen to be slowed down this long before still is."""
+
 LOOK_S = 3.0
 """People are told of an exhaustion this much later at most, so that the victim can be named."""
 
@@ -42,34 +45,48 @@ LEAK_TWICE = 2
 
 
 def surroundings(
-    state: State, snapshot: Snapshot, detector: Detector | None
+    state: State,
+    snapshot: Snapshot,
+    detector: Detector | None,
+    quiet: Mapping[str, DomainState] | None = None,
 ) -> tuple[dict[str, DomainState], facts.Surroundings]:
-    """Take the domains' samples into their series; give the new states and what services need."""
-    domains = {k: d for k, d in state.domains.items() if not _is_forgotten(d, snapshot.at)}
-    for key in _emptied(state, snapshot) & domains.keys():
-        anew = replace(domains[key], series=Series(), fitted_boot_s=None, trend=UNKNOWN)
-        domains[key] = anew
+    """Take the domains' samples into their series; give the new states and what services need.
+
+    `quiet` are the domains that end without a kill, as of this tick.
+    """
+    domains = {k: d for k, d in state.domains.items() if not is_forgotten(d, snapshot.at)}
+    for key in emptied(state, snapshot) & domains.keys():
+        domains[key] = begin_anew(domains[key])
     for key, sample in snapshot.domains.items():
         known = domains.get(key)
-        grown = _grow(known, snapshot.at, (sample.used_bytes, sample.headroom_bytes), detector)
+        grown = grow(known, snapshot.at, (sample.used_bytes, sample.headroom_bytes), detector)
         domains[key] = _fill(grown, sample, snapshot.at)
     if snapshot.host is not None:
         host, whole = snapshot.host, snapshot.host.total_bytes + snapshot.host.swap_total_bytes
         used = host.total_bytes - host.available_bytes
         known = domains.get(facts.HOST)
-        grown = _grow(known, snapshot.at, (used, host.headroom_bytes), detector)
+        grown = grow(known, snapshot.at, (used, host.headroom_bytes), detector)
         domains[facts.HOST] = _note_room(grown, host.headroom_bytes, whole, snapshot.at)
     around = facts.Surroundings(
         host=snapshot.host,
         domains=snapshot.domains,
-        trends={key: d.trend for key, d in domains.items()},
+        trends={key: d.trend for key, d in ({**(quiet or {}), **domains}).items()},
         foretold={
             key: d.foretold
             for key, d in domains.items()
             if d.foretold is not None and d.foretold.is_fresh(snapshot.at)
         },
+        throttles=snapshot.throttles,
+        throttled=throttled(quiet or {}, snapshot),
     )
     return domains, around
+
+
+def throttled(quiet: Mapping[str, DomainState], snapshot: Snapshot) -> frozenset[str]:
+    """Give the cgroups of this tick that the kernel was seen to slow down just before."""
+    seen = {key: quiet[key].short_boot_s for key in snapshot.throttles if key in quiet}
+    now = snapshot.at.boot_s
+    return frozenset(k for k, at in seen.items() if at is not None and now - at < THROTTLED_S)
 
 
 def hear_foretold(
@@ -83,13 +100,18 @@ def hear_foretold(
     return heard
 
 
-def _is_forgotten(domain: DomainState, at: Instant) -> bool:
+def begin_anew(domain: DomainState) -> DomainState:
+    """Forget what a domain held before."""
+    return replace(domain, series=Series(), fitted_boot_s=None, trend=UNKNOWN)
+
+
+def is_forgotten(domain: DomainState, at: Instant) -> bool:
     """Tell whether nothing has been in a domain for so long that it is not looked at any more."""
     last = domain.series.last()
     return last is not None and not 0 <= at.boot_s - last[0] < FORGET_S
 
 
-def _emptied(state: State, snapshot: Snapshot) -> set[str]:
+def emptied(state: State, snapshot: Snapshot) -> set[str]:
     """Find the domains in which a service began anew: what they held before is no trend."""
     found: set[str] = set()
     for reading in snapshot.readings:
@@ -97,16 +119,17 @@ def _emptied(state: State, snapshot: Snapshot) -> set[str]:
             continue
         known = state.services.get(reading.service)
         if known is not None and known.record.incarnation not in (None, reading.incarnation):
-            found |= {facts.HOST, *reading.domains}
+            found |= {facts.HOST, facts.COMMIT, *reading.domains, *reading.throttles}
     return found
 
 
-def _grow(
+def grow(
     known: DomainState | None,
     at: Instant,
     used_and_room: tuple[int, int],
     detector: Detector | None,
 ) -> DomainState:
+    """Take what a domain holds now into its series, and fit it where that is due."""
     known = known or DomainState(series=Series())
     used, room = used_and_room
     known.series.append(at.boot_s, used)
@@ -152,7 +175,7 @@ def assess(
     service = tick.put(replace(before, assessment=assessment, fitted_boot_s=fitted))
     service = _follow_threshold(tick, service, rules)
     service = _follow_limit(tick, service, assessment)
-    service = _follow_leak(tick, service, trend)
+    service = _follow_leak(tick, service, assessment)
     return _follow_exhaustion(tick, service, assessment)
 
 
@@ -197,22 +220,23 @@ def _follow_limit(tick: Tick, service: ServiceState, found: Assessment) -> Servi
     return tick.service(name)
 
 
-def _follow_leak(tick: Tick, service: ServiceState, trend: Trend) -> ServiceState:
+def _follow_leak(tick: Tick, service: ServiceState, found: Assessment) -> ServiceState:
     """Tell of a leak after two fits that agree, and of its end when the verdict is stable."""
+    trend = found.trend
     name, told = service.record.name, "leak" in service.record.problems
     streak = service.leak_streak + 1 if trend.verdict is Verdict.LEAKING else 0
     service = tick.put(replace(service, leak_streak=min(streak, LEAK_TWICE)))
     if streak:
-        service = _see(tick, service, "leak")
+        service = see(tick, service, "leak")
     if streak >= LEAK_TWICE and not told:
         tick.event(
-            EventKind.LEAK_SUSPECTED, name, Severity.WARNING, f"{name} {trend.reason}",
+            EventKind.LEAK_SUSPECTED, name, Severity.WARNING, _leak_text(name, found),
             **evidence(service),
         )  # fmt: skip
     elif (
         told
         and trend.verdict in (Verdict.STABLE, Verdict.WARMING_UP)
-        and _calm(tick, service, "leak")
+        and calm(tick, service, "leak")
     ):
         tick.event(EventKind.LEAK_CLEARED, name, Severity.INFO, f"{name}: {trend.reason}")
     return tick.service(name)
@@ -228,8 +252,9 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
         and near.median_s <= FORESEE_S
         and facts.caused_by(found.trend, near)
     )
-    if foreseen and sure:
-        service = _see(tick, service, "exhaustion")
+    slowed = found.throttle is not None and found.throttle.now
+    if (foreseen and sure) or (told and slowed):
+        service = see(tick, service, "exhaustion")
     since = (service.foreseen_since or tick.now) if foreseen and sure and not told else None
     service = tick.put(replace(service, foreseen_since=since))
     if near is not None and since is not None and not _is_looked_for(found, near, since, tick.now):
@@ -238,7 +263,7 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
             _exhaustion_text(name, found, near),
             **evidence(service),
         )  # fmt: skip
-    elif told and not foreseen and _calm(tick, service, "exhaustion"):
+    elif told and not foreseen and calm(tick, service, "exhaustion"):
         tick.event(
             EventKind.EXHAUSTION_AVERTED, name, Severity.INFO,
             f"{name} is not running out of memory any more: {found.trend.reason}",
@@ -248,12 +273,14 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
 
 def _is_looked_for(found: Assessment, near: Forecast, since: Instant, now: Instant) -> bool:
     """Whether it pays to wait a moment: whom the kernel would kill is just being found out."""
-    if not near.room.domain or facts.victim_of(found, near) is not None:
+    if not near.room.domain or near.room.kind is LimitKind.COMMIT:
+        return False
+    if facts.victim_of(found, near) is not None:
         return False
     return now.since(since) < LOOK_S < (near.early_edge_s() or 0.0)
 
 
-def _calm(tick: Tick, service: ServiceState, topic: str) -> bool:
+def calm(tick: Tick, service: ServiceState, topic: str) -> bool:
     """Whether a problem is over: its incarnation is gone, or it was last seen long enough ago.
 
     A heap that fills and is collected would open and end the same problem at every turn otherwise.
@@ -265,21 +292,32 @@ def _calm(tick: Tick, service: ServiceState, topic: str) -> bool:
     return seen is None or tick.now.boot_s - seen >= CALM_S
 
 
-def _see(tick: Tick, service: ServiceState, topic: str) -> ServiceState:
+def see(tick: Tick, service: ServiceState, topic: str) -> ServiceState:
+    """Note that a problem shows now."""
     seen = {**service.last_seen, topic: tick.now.boot_s}
     return tick.put(replace(service, last_seen=seen))
+
+
+def _leak_text(name: str, found: Assessment) -> str:
+    throttle = found.throttle
+    near = throttle is not None and (throttle.foreseen.median_s or 0.0) <= FORESEE_S
+    slowed = facts.throttle_words(found) if near else ""
+    parts = (f"{name} {found.trend.reason}", slowed, facts.tmpfs_words(found))
+    return "; ".join(part for part in parts if part)
 
 
 def _exhaustion_text(name: str, found: Assessment, near: Forecast) -> str:
     times = near.quantiles()
     room = near.room
-    where = f"cgroup {room.path}" if room.kind is LimitKind.CGROUP else f"the {room.kind} limit"
+    where = facts.limit_words(room)
+    where = f"the {where}" if where.endswith(" limit") else where
     span = ""
     if room.headroom_bytes <= 0:
         span = " now"
     elif times is not None and times.p05_s is not None:
         late = format_duration(times.p95_s) if times.p95_s is not None else "later"
         span = f" in {format_duration(times.p05_s)} to {late}"
-    who = facts.victim_words(name, facts.victim_of(found, near))
+    who = facts.end_words(name, found, near)
     text = f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
-    return f"{text}; {who}" if who else text
+    parts = (text, facts.throttle_words(found), who, facts.tmpfs_words(found))
+    return "; ".join(part for part in parts if part)

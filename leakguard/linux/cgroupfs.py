@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from leakguard.core.errors import ReadingError
-from leakguard.core.sample import DomainSample
+from leakguard.core.sample import DomainSample, ThrottleSample
 from leakguard.linux import cgroupstat
 from leakguard.linux.cgroupstat import CgroupDir, CgroupGone, OomKills, UsageParts
 from leakguard.linux.keptfiles import KeptFiles
@@ -119,6 +119,11 @@ class CgroupFs:
             return cgroupstat.read_domain_v1(self.files, cgroup, swap_free_bytes, kills)
         chain = self.ancestors(cgroup)
         return cgroupstat.read_domain_v2(self.files, cgroup, swap_free_bytes, chain)
+
+    def read_throttle(self, cgroup: CgroupDir, swap_free_bytes: int = 0) -> ThrottleSample | None:
+        """Measure a group that has `memory.high` below its limit, if any; None for all others."""
+        chain = self.ancestors(cgroup)
+        return cgroupstat.read_throttle(self.files, cgroup, swap_free_bytes, chain)
 
     def oom_kills(self, cgroup: CgroupDir) -> int | None:
         """Count the OOM kills in a cgroup and below it; None where that is not counted."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from leakguard.core.errors import ReadingError
-from leakguard.core.sample import DomainSample
+from leakguard.core.sample import DomainSample, ThrottleSample
 from leakguard.linux.keptfiles import KeptFiles
 from leakguard.linux.proctext import text
 
@@ -91,6 +91,25 @@ def read_domain_v2(
         swap_room_bytes=_swap_room_v2(files, chain, swap_free) if swap_free else 0,
         limit_hits=events.get(b"max"),
         oom_kills=events.get(b"oom_kill"),
+    )
+
+
+def read_throttle(
+    files: KeptFiles, cgroup: CgroupDir, swap_free: int, chain: Iterable[CgroupDir]
+) -> ThrottleSample | None:
+    """Measure a v2 group that has `memory.high`, None where it has none, or one above its limit."""
+    high = _limit(files, cgroup, "memory.high") if cgroup.version == 2 else None
+    limit = read_limit(files, cgroup) if high is not None else None
+    if high is None or (limit is not None and high >= limit):
+        return None
+    return ThrottleSample(
+        path=cgroup.path,
+        high_bytes=high,
+        usage_bytes=_number(files, cgroup, "memory.current"),
+        reclaimable_bytes=_reclaimable(_stat(files, cgroup), 2),
+        swap_room_bytes=_swap_room_v2(files, chain, swap_free) if swap_free else 0,
+        hits=_high_hits(files, cgroup),
+        limited=limit is not None,
     )
 
 
@@ -202,6 +221,15 @@ def _links(directory: str) -> int:
         return os.stat(directory).st_nlink
     except OSError:
         return 0
+
+
+def _high_hits(files: KeptFiles, cgroup: CgroupDir) -> int | None:
+    """Count how often this very group was slowed down; before 5.2 those below it count too."""
+    try:
+        data = files.read(f"{cgroup.directory}/memory.events.local")
+    except OSError:
+        data = _read(files, cgroup, "memory.events")
+    return _pairs(data).get(b"high")
 
 
 def _hits_v1(files: KeptFiles, cgroup: CgroupDir) -> int:

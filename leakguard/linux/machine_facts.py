@@ -46,16 +46,11 @@ def machine_facts(
         ReadingError: /proc/meminfo cannot be read.
     """
     info, settings = proc.meminfo(), probe_settings(proc)
-    total = info.get("SwapTotal", 0)
     return MachineFacts(
         release=kernel.release,
         cpus=kernel.cpus,
         total_bytes=info.get("MemTotal", 0),
-        swap=SwapFacts(
-            total_bytes=total,
-            used_bytes=max(0, total - info.get("SwapFree", 0)),
-            zram_bytes=_zram_bytes(proc),
-        ),
+        swap=_swap(proc, info),
         swappiness=settings.swappiness,
         commit=CommitFacts(
             mode=settings.overcommit_memory,
@@ -110,6 +105,12 @@ def sees_kernel_threads(proc: ProcFs) -> bool:
         return proc.stat(_KTHREADD).kernel_thread
     except ReadingError:
         return False
+
+
+def _swap(proc: ProcFs, info: dict[str, int]) -> SwapFacts:
+    total = info.get("SwapTotal", 0)
+    used = max(0, total - info.get("SwapFree", 0))
+    return SwapFacts(total_bytes=total, used_bytes=used, zram_bytes=_zram_bytes(proc))
 
 
 def _zram_bytes(proc: ProcFs) -> int:

@@ -30,7 +30,9 @@ def parse_mountinfo(data: bytes) -> tuple[CgroupMount, ...]:
             version = 1
         else:
             continue
-        mounts.append(CgroupMount(version=version, root=_plain(fields[3]), point=_plain(fields[4])))
+        mounts.append(
+            CgroupMount(version=version, root=plain_field(fields[3]), point=plain_field(fields[4]))
+        )
     return tuple(mounts)
 
 
@@ -49,5 +51,6 @@ def below(path: str, root: str) -> str | None:
     return None if ".." in rest.split("/") else rest
 
 
-def _plain(field: str) -> str:
+def plain_field(field: str) -> str:
+    """Read a field of mountinfo: spaces and the like are printed in octal."""
     return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), field)

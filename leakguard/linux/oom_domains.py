@@ -13,6 +13,7 @@ from leakguard.core.headroom import (
     host_headroom,
     memcg_headroom,
 )
+from leakguard.core.sample import DomainSample
 from leakguard.core.victims import Domain, DomainKind, End
 from leakguard.linux import oom_probe
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs
@@ -72,9 +73,9 @@ class MemoryDomains:
         )
 
     def limited(self) -> Iterator[FoundDomain]:
-        """Read every cgroup that has a limit, those above before those below."""
+        """Read every cgroup with a limit or `memory.high`, those above before those below."""
         for group in self.groups():
-            if is_limited(group):
+            if is_limited(group) or has_high(group):
                 with contextlib.suppress(ReadingError):  # removed meanwhile
                     yield self.cgroup(group)
 
@@ -94,14 +95,14 @@ class MemoryDomains:
                 )
 
     def cgroup(self, group: CgroupDir) -> FoundDomain:
-        """Read one cgroup that has a limit.
+        """Read one cgroup that has a limit, or `memory.high`.
 
         Raises:
-            ReadingError: it is gone, or has no limit.
+            ReadingError: it is gone, or has neither.
         """
         settings = oom_probe.probe_settings(self._proc)
         meminfo = self._proc.meminfo()
-        sample = self._cgroups.read_domain(group, meminfo.get("SwapFree", 0))
+        sample = self._sizes(group, meminfo.get("SwapFree", 0))
         swappy = _swappiness(group, settings) > 0
         room = sample.swap_room_bytes if swappy else min(0, sample.swap_room_bytes)
         stat = _stat(group)
@@ -130,8 +131,22 @@ class MemoryDomains:
                 mapped_file_pages=min(stat.get("mapped", 0), figures.file_bytes) // PAGE_BYTES,
                 end=end,
                 end_reason=reason,
-                throttled_from_bytes=_throttled_from(group, sample.limit_bytes),
+                throttled_from_bytes=_throttled_from(group, sample.limit_bytes, end),
             ),
+        )
+
+    def _sizes(self, group: CgroupDir, swap_free: int) -> DomainSample:
+        """Read its sizes; where it has `memory.high` alone, that stands for the limit."""
+        high = None if is_limited(group) else self._cgroups.read_throttle(group, swap_free)
+        if high is None:
+            return self._cgroups.read_domain(group, swap_free)
+        return DomainSample(
+            path=high.path,
+            version=group.version,
+            limit_bytes=high.high_bytes,
+            usage_bytes=high.usage_bytes,
+            reclaimable_bytes=high.reclaimable_bytes,
+            swap_room_bytes=high.swap_room_bytes,
         )
 
     def _host_figures(self, settings: OomSettings) -> HostFigures:
@@ -184,6 +199,11 @@ def is_limited(group: CgroupDir) -> bool:
     return limit is not None and (group.version == 2 or limit < _UNLIMITED_V1)
 
 
+def has_high(group: CgroupDir) -> bool:
+    """Tell whether a group is slowed down from some size on."""
+    return group.version == 2 and _number(group, "memory.high") is not None
+
+
 def has_group_kill(group: CgroupDir) -> bool:
     """Tell whether all in the group die together."""
     return group.version == 2 and _number(group, "memory.oom.group") == 1
@@ -231,9 +251,9 @@ def _swap_beyond(group: CgroupDir, limit: int) -> int:
     return 1 << 62 if both is None else max(0, both - limit)
 
 
-def _throttled_from(group: CgroupDir, limit: int) -> int | None:
+def _throttled_from(group: CgroupDir, limit: int, end: End) -> int | None:
     high = _number(group, "memory.high") if group.version == 2 else None
-    return high if high is not None and high < limit else None
+    return high if high is not None and (high < limit or end is End.THROTTLED) else None
 
 
 def _host_end(settings: OomSettings) -> tuple[End, str]:
@@ -242,7 +262,10 @@ def _host_end(settings: OomSettings) -> tuple[End, str]:
     if settings.panic_on_oom:
         return End.PANIC, f"vm.panic_on_oom={settings.panic_on_oom}: the machine stops"
     if settings.kill_allocating_task:
-        return End.ALLOCATOR, "vm.oom_kill_allocating_task=1: whoever asks for memory is killed"
+        return End.ALLOCATOR, (
+            "vm.oom_kill_allocating_task=1: whoever asks for memory is killed, "
+            "or the usual victim where that one cannot be"
+        )
     return End.KILL, ""
 
 
@@ -251,6 +274,8 @@ def _memcg_end(group: CgroupDir, settings: OomSettings) -> tuple[End, str]:
         words = read_bytes(f"{group.directory}/memory.oom_control").split()
         if dict(zip(words[::2], words[1::2], strict=False)).get(b"oom_kill_disable") == b"1":
             return End.HANG, "oom_kill_disable is 1: whoever asks for memory waits"
+    elif not is_limited(group):
+        return End.THROTTLED, "memory.high without memory.max: whoever asks is slowed down for ever"
     if settings.panic_on_oom >= _PANIC_ON_ANY:
         return End.PANIC, "vm.panic_on_oom=2: the machine stops"
     return End.KILL, ""

@@ -196,7 +196,7 @@ def _has_swap(proc: ProcFs) -> bool:
 
 
 def _setting(proc: ProcFs, name: str, missing: int) -> int:
-    value = whole(read_bytes(f"{proc.root}/sys/vm/{name}"))
+    value = proc.vm_setting(name)
     return missing if value is None else value
 
 

@@ -100,13 +100,11 @@ class OomScan:
         """
         if self._era in CHILD_DIES:
             top = None  # a parent's rank may kill any of its children
-        slack = swap_used_pages + self._margin
-        best = _Best(top)
+        slack, best = swap_used_pages + self._margin, _Best(top)
         read: dict[int, Candidate] = {}
         other_rss: dict[int, int] = {}
-        bounds = _bounds(rows, domain.total_pages, self._era)
-        if top is None:
-            bounds = [(0, at) for at in range(len(rows))]
+        everybody = [(0, at) for at in range(len(rows))]
+        bounds = everybody if top is None else _bounds(rows, domain.total_pages, self._era)
         for bound, at in bounds:
             row = rows[at]
             if bound + slack < best.least and row.pid not in always:

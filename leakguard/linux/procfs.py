@@ -155,6 +155,13 @@ class ProcFs:
         """Give /proc/meminfo as name → bytes."""
         return proctext.parse_meminfo(self._read_host("meminfo"))
 
+    def vm_setting(self, name: str) -> int | None:
+        """Give a number of /proc/sys/vm, None where this kernel has none."""
+        try:
+            return int(self._read_host(f"sys/vm/{name}"))
+        except (ReadingError, ValueError):
+            return None
+
     def oom_kill_count(self) -> int | None:
         """Count the kernel's OOM kills since boot, None before Linux 4.13."""
         try:

@@ -39,6 +39,13 @@ class MemoryStatus:
     shmem: int | None = None
     swap: int | None = None
     page_tables: int | None = None
+    promised: int | None = None
+    """What counts in Committed_AS, nearly: data and stack in the address space."""
+
+    @property
+    def own(self) -> int:
+        """What is given back for sure when it ends."""
+        return (self.anon or 0) + (self.page_tables or 0)
 
 
 def parse_stat(data: bytes) -> ProcStat:
@@ -75,6 +82,7 @@ def parse_status(data: bytes) -> MemoryStatus:
         shmem=size(b"RssShmem"),
         swap=size(b"VmSwap"),
         page_tables=size(b"VmPTE", b"VmPMD"),
+        promised=size(b"VmData", b"VmStk"),
     )
 
 

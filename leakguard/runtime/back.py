@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import leakguard
 from leakguard.core.decision import Reply
@@ -17,6 +18,9 @@ from leakguard.runtime.bootstrap import Parts
 from leakguard.runtime.delivery_lines import WAITING, plain_delivery
 from leakguard.runtime.inbox import Inbox
 from leakguard.store.base import OK, Store
+
+if TYPE_CHECKING:
+    from leakguard.core.domain_victims import DomainVictim
 
 STALLED_S = 30.0
 """A loop that has not ticked for this long is not alive; at rest it ticks every 10 s."""
@@ -76,6 +80,15 @@ class DaemonBack:
     def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
         """Give what waits in the outbox, and what was given up."""
         return [plain_delivery(one) for one in self._store.deliveries(WAITING, limit)]
+
+    def victims(self) -> "Sequence[DomainVictim]":
+        """Give the last look at each memory domain."""
+        from leakguard.core.domain_victims import victims_by_domain  # few ever ask
+
+        view = self._view
+        if view is None:
+            return ()
+        return victims_by_domain(view.step.state, view.host, self._clock.now())
 
     def series(
         self, service: str, since_wall_s: float, points: int

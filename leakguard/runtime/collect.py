@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from leakguard.collectors.domains import DomainCollector
 from leakguard.collectors.host import HostCollector
-from leakguard.collectors.services import ServiceCollector
+from leakguard.collectors.services import Place, ServiceCollector
 from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.instant import Instant
 from leakguard.core.kills import NamedKill
@@ -16,6 +16,7 @@ from leakguard.core.sample import (
     HostSample,
     Reading,
     Snapshot,
+    ThrottleSample,
     Unreadable,
 )
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs
@@ -42,6 +43,19 @@ class Collected:
     """Why no log can be read."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Around:
+    """What one look finds above the services: each of them adds the cgroups that hold it."""
+
+    host: HostSample | None
+    domains: dict[str, DomainSample] = field(default_factory=dict)
+    throttles: dict[str, ThrottleSample] = field(default_factory=dict)
+
+    @property
+    def swap_free_bytes(self) -> int:
+        return self.host.swap_free_bytes if self.host is not None else 0
+
+
 class Collector:
     """Reads what is due. Never raises for a service: a failure is a reading of its own."""
 
@@ -62,16 +76,16 @@ class Collector:
         """Read every service in `due` that is (still) guarded, and what is above it."""
         dropped = self._scan(now)
         news = self._kills.take(now, self._services.owner_of)  # first: what it names is counted
-        host = self._read_host()
-        domains: dict[str, DomainSample] = {}
+        around = _Around(host=self._read_host())
         guarded = set(self.roster.names())
-        readings = tuple(self._read(name, now, host, domains) for name in due if name in guarded)
-        counts = self._count_kills(now, host, domains)
+        readings = tuple(self._read(name, now, around) for name in due if name in guarded)
+        counts = self._count_kills(now, around)
         snapshot = Snapshot(
             at=now,
             readings=readings,
-            domains=domains,
-            host=host,
+            domains=around.domains,
+            throttles=around.throttles,
+            host=around.host,
             kill_counts=counts,
             still_running=self._roots.still_running(readings),
         )
@@ -83,13 +97,12 @@ class Collector:
         """Let go of the descriptors that were kept."""
         self._services.close()
 
-    def _count_kills(
-        self, now: Instant, host: HostSample | None, domains: dict[str, DomainSample]
-    ) -> dict[str, int]:
+    def _count_kills(self, now: Instant, around: _Around) -> dict[str, int]:
         """Count in every cgroup, and look at every limit, when the host's one counter has risen.
 
         The host counts all kills, those in cgroups too, so at rest it alone is read.
         """
+        host = around.host
         before, shown = self._host_kills, host.oom_kills if host is not None else None
         self._host_kills = before if shown is None else shown
         risen = before is not None and shown is not None and shown > before
@@ -97,9 +110,9 @@ class Collector:
         if not (risen or due or self._domains.is_new):
             return {}
         self._counted_boot_s = now.boot_s
-        swap_free = host.swap_free_bytes if host is not None else 0
         if risen:
-            domains.update(self._domains.read_all(swap_free, now) | domains)
+            everywhere = self._domains.read_all(around.swap_free_bytes, now)
+            around.domains = everywhere | around.domains
         return self._domains.kill_counts()
 
     def _scan(self, now: Instant) -> tuple[str, ...]:
@@ -117,21 +130,17 @@ class Collector:
         """Give the limited cgroups that were read."""
         return self._domains.directories()
 
-    def _read(
-        self, name: str, now: Instant, host: HostSample | None, domains: dict[str, DomainSample]
-    ) -> Reading:
+    def _read(self, name: str, now: Instant, around: _Around) -> Reading:
         """Read one service; what a target or a reader did not expect is a failed reading too."""
         try:
-            return self._look(name, now, host, domains)
+            return self._look(name, now, around)
         except Exception as error:
             log.exception("service=%s could not be read", name)
             return Unreadable(service=name, at=now, reason=f"{type(error).__name__}: {error}")
 
-    def _look(
-        self, name: str, now: Instant, host: HostSample | None, domains: dict[str, DomainSample]
-    ) -> Reading:
+    def _look(self, name: str, now: Instant, around: _Around) -> Reading:
         try:
-            return self._sample(name, now, host, domains, again=False)
+            return self._sample(name, now, around, again=False)
         except ProcessGone:
             self.roster.forget(name)
         except TargetError as error:
@@ -139,7 +148,7 @@ class Collector:
         except ReadingError as error:
             return Unreadable(service=name, at=now, reason=str(error))
         try:
-            return self._sample(name, now, host, domains, again=True)
+            return self._sample(name, now, around, again=True)
         except TargetError as error:
             return self._absent(name, now, error)
         except ProcessGone as error:
@@ -147,21 +156,16 @@ class Collector:
         except ReadingError as error:
             return Unreadable(service=name, at=now, reason=str(error))
 
-    def _sample(
-        self,
-        name: str,
-        now: Instant,
-        host: HostSample | None,
-        domains: dict[str, DomainSample],
-        *,
-        again: bool,
-    ) -> Reading:
+    def _sample(self, name: str, now: Instant, around: _Around, *, again: bool) -> Reading:
         location = self.roster.where(name, now, again=again)
         rules = self.roster.entry(name).plan.rules
-        keys, found = self._domains.read(location, host.swap_free_bytes if host else 0, now)
-        domains.update({key: found[key] for key in found if key not in domains})
+        keys, found = self._domains.read(location, around.swap_free_bytes, now)
+        throttles = self._domains.throttles(location)
+        around.domains.update({key: found[key] for key in found if key not in around.domains})
+        around.throttles.update(throttles)
         home = self._domains.home(location)
-        return self._services.read(name, location, rules.measure, now, keys, cgroup=home)
+        place = Place(domains=keys, cgroup=home, throttles=tuple(throttles))
+        return self._services.read(name, location, rules.measure, now, place)
 
     def _absent(self, name: str, now: Instant, error: TargetError) -> Absent:
         code = self.roster.entry(name).target.exit_code()

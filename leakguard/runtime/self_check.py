@@ -26,7 +26,7 @@ NOTHING = "nothing now"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReport:
-    """One limit of a match. `source`: cgroup, host, rlimit or configured; `path` of a cgroup."""
+    """One limit of a match. `source` is a `LimitKind`; `path` that of a cgroup."""
 
     source: str
     limit_bytes: int

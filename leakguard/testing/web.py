@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from leakguard.core.decision import Reply
+from leakguard.core.domain_victims import DomainVictim
 from leakguard.core.events import Event, EventKind
 from leakguard.core.forecast import TimeToLimit
 from leakguard.core.inbox import Request, RestartRequest, ScheduleDue
@@ -121,6 +122,7 @@ class FakeBack:
     happened: list[Event] = field(default_factory=list)
     outbox: list[dict[str, object]] = field(default_factory=list)
     points: Sequence[tuple[float, ...]] = ()
+    looks: Sequence[DomainVictim] = ()
     liveness: tuple[bool, str] = (True, "")
     accepts: bool = True
     message: str = "restarting worker: asked by alice"
@@ -148,6 +150,10 @@ class FakeBack:
     def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
         """Give what was set."""
         return self.outbox[:limit]
+
+    def victims(self) -> Sequence[DomainVictim]:
+        """Give what was set."""
+        return self.looks
 
     def series(self, service: str, since_wall_s: float, points: int) -> Sequence[tuple[float, ...]]:
         """Give the last `points` of what was set."""

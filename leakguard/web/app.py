@@ -54,6 +54,7 @@ class WebApp:
             ("GET", re.compile(r"/api/v1/status"), self._status),
             ("GET", re.compile(r"/api/v1/events"), self._events),
             ("GET", re.compile(r"/api/v1/deliveries"), self._deliveries),
+            ("GET", re.compile(r"/api/v1/victims"), self._victims),
             ("GET", re.compile(rf"/api/v1/services/{name}"), self._service),
             ("GET", re.compile(rf"/api/v1/services/{name}/series"), self._series),
             (
@@ -159,6 +160,10 @@ class WebApp:
     def _deliveries(self, request: HttpRequest) -> HttpResponse:
         limit = _whole(request, "limit", default=100, highest=MAX_EVENTS)
         return as_json({"deliveries": [dict(row) for row in self._back.deliveries(limit)]})
+
+    def _victims(self, request: HttpRequest) -> HttpResponse:
+        at = self._back.status().at
+        return as_json({"at": at, "domains": to_plain(list(self._back.victims()))})
 
     def _must_be_known(self, service: str) -> None:
         status = self._back.status()

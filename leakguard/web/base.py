@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from leakguard.core.decision import Reply
 from leakguard.core.events import Event
 from leakguard.core.inbox import Request
 from leakguard.core.status import Status
+
+if TYPE_CHECKING:
+    from leakguard.core.domain_victims import DomainVictim
 
 JSON = "application/json; charset=utf-8"
 
@@ -31,6 +34,10 @@ class Back(Protocol):
 
     def deliveries(self, limit: int) -> Sequence[Mapping[str, object]]:
         """Give at most `limit` alerts that wait to be sent or were given up, newest first."""
+        ...
+
+    def victims(self) -> "Sequence[DomainVictim]":
+        """Give whom the kernel would kill in each memory domain that was looked at."""
         ...
 
     def series(self, service: str, since_wall_s: float, points: int) -> Sequence[tuple[float, ...]]:

@@ -31,7 +31,13 @@ METRICS: Mapping[str, MetricRow] = {
     "leakguard_limit_bytes": MetricRow(
         "gauge",
         ("service", "kind"),
-        "The tightest limit of each kind: configured, cgroup, host, rlimit.",
+        "The tightest limit of each kind: configured, cgroup, host, rlimit, commit; and "
+        "memory.high (high), which is none.",
+    ),
+    "leakguard_throttled": MetricRow(
+        "gauge",
+        ("service",),
+        "1 while the kernel slows it down at memory.high, 0 below; absent without memory.high.",
     ),
     "leakguard_headroom_bytes": MetricRow(
         "gauge", ("service",), "Room below the limit that comes first by time."

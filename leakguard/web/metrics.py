@@ -149,6 +149,7 @@ def _memory(service: ServiceStatus) -> Samples:
         "file": service.file_bytes,
         "shmem": service.shmem_bytes,
         "swap": service.swap_bytes,
+        "tmpfs": service.tmpfs_bytes,
         service.measure: service.value_bytes,
     }
     for measure, size in sizes.items():
@@ -164,6 +165,9 @@ def _limits(service: ServiceStatus) -> Samples:
             tightest[limit.kind] = limit
     for kind, limit in tightest.items():
         yield "leakguard_limit_bytes", limit.limit_bytes, {**own, "kind": kind}
+    if service.throttle is not None:
+        yield "leakguard_limit_bytes", service.throttle.high_bytes, {**own, "kind": "high"}
+        yield "leakguard_throttled", service.throttle.now, own
     if service.nearest is None:
         return
     yield "leakguard_headroom_bytes", service.nearest.headroom_bytes, own

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from leakguard.cli._client import Client
 from leakguard.core.units import MIB
 from leakguard.linux.procfs import PAGE_BYTES
 from tests.workloads.guarded import Daemon, until
@@ -62,9 +63,13 @@ def test_the_victim_is_named_before_it_dies(tmp_path: Path) -> None:
             until(lambda: status_of(daemon)["predictions"], what="the kill is compared")
             told = daemon.wait_for("ExhaustionPredicted", "leaker")
             counted = status_of(daemon)["predictions"]
+            looks = Client(str(daemon.folder / "control.sock")).get("/api/v1/victims")["domains"]
     who = f"the kernel would kill {name} (pid {neighbour.pid}), not leaker"
     assert told["message"].endswith(who), told["message"]
     assert (told["victim_pid"], told["victim_certain"]) == (neighbour.pid, True)
     assert counted == {"victim_right": 1, "time_inside": 1}
+    (look,) = [one for one in looks if one["path"] == stage.cgroup.path]
+    assert (look["limit_bytes"], look["oom"]["victim"]["pid"]) == (LIMIT, neighbour.pid)
+    assert look["oom"]["leaker"]["service"] == "leaker"
     (killed,) = daemon.events("OomKillObserved", "leaker")
     assert (killed["pid"], killed["cause"]) == (neighbour.pid, "own_limit")

@@ -15,7 +15,7 @@ from leakguard.cli._table import Column, fitted
 from leakguard.cli.main import main
 from leakguard.core.codec import to_plain
 from leakguard.core.forecast import TimeToLimit
-from leakguard.core.status import LimitStatus, ServiceStatus
+from leakguard.core.status import LimitStatus, ServiceStatus, ThrottleStatus
 from leakguard.plugins import KINDS, names
 from leakguard.testing.web import MIB, quiet, sample_status, worker
 
@@ -212,6 +212,36 @@ def test_why_says_what_would_change_it(changes: dict[str, object], words: str) -
 def test_why_offers_no_restart_that_would_be_refused(changes: dict[str, object]) -> None:
     """Without a driver, in flight, with what cannot act, or where nothing runs."""
     assert "leakguard restart" not in " ".join(why.changes(plain(worker(**changes))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "From 400 MiB on (memory.high) it is throttled, in about 12m."),
+        (
+            {"limited": False},
+            "it is throttled, in about 12m, and it has no limit, so that need not end.",
+        ),
+        ({"now": True}, "It is throttled now: it has reached memory.high (400 MiB) of /a."),
+    ],
+)
+def test_why_tells_where_it_is_slowed_down(changes: dict[str, object], words: str) -> None:
+    """When it comes to that, or that it is so."""
+    values: dict[str, object] = {
+        "path": "/a", "high_bytes": 400 * MIB, "headroom_bytes": 10 * MIB, "limited": True,
+        "now": False, "time_to_throttle": TimeToLimit(p05_s=1.0, p50_s=720.0, p95_s=None),
+    }  # fmt: skip
+    high = ThrottleStatus(**{**values, **changes})  # type: ignore[arg-type]  # the fields are chosen
+    facts = plain(worker(throttle=high))
+    assert words in " ".join(why.sentences(facts))
+    assert dict(why.evidence(facts))["throttled from"] == "400 MiB (419430400 B) (memory.high) /a"
+
+
+def test_why_tells_that_malloc_fails() -> None:
+    """At CommitLimit nobody is killed."""
+    limit = LimitStatus(kind="commit", path="", limit_bytes=MIB, headroom_bytes=MIB)
+    text = " ".join(why.sentences(plain(worker(nearest=limit))))
+    assert "Then malloc fails (ENOMEM) at CommitLimit, and nobody is killed." in text
 
 
 @pytest.mark.parametrize(

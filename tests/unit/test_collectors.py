@@ -1,5 +1,6 @@
 """Samples of services, domains and the host, from trees of files."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,19 @@ import pytest
 
 from leakguard.collectors.domains import DomainCollector
 from leakguard.collectors.host import HostCollector
-from leakguard.collectors.services import ServiceCollector
+from leakguard.collectors.services import Place, ServiceCollector
 from leakguard.collectors.split import Split, read_split
 from leakguard.collectors.table import ProcessTable
 from leakguard.core.errors import ReadingError
-from leakguard.core.sample import HostSample, Incarnation, Location, Measure, Sample, Scope
+from leakguard.core.sample import (
+    HostSample,
+    Incarnation,
+    Location,
+    Measure,
+    Sample,
+    Scope,
+    ThrottleSample,
+)
 from leakguard.core.units import KIB, MIB
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.procfs import TICKS_PER_S, ProcessGone, ProcFs
@@ -54,7 +63,7 @@ def test_one_process(bench: Bench) -> None:
     bench.files.add(10, anon=30 * MIB, file=6 * MIB, shmem=2 * MIB, swap=MIB)
     bench.files.write("10/limits", "Max address space 1073741824 unlimited bytes\n")
     location, now = bench.at(10), bench.clock.now()
-    sample = bench.services.read("app", location, Measure.AUTO, now, ("v2:/a",))
+    sample = bench.services.read("app", location, Measure.AUTO, now, Place(domains=("v2:/a",)))
     assert sample == Sample(
         service="app",
         at=now,
@@ -359,6 +368,42 @@ def test_a_whole_cgroup(bench: Bench) -> None:
     assert (sample.processes, sample.rss_bytes, sample.value_bytes) == (3, 30 * MIB, 50 * MIB)
 
 
+def table_of(place: Path) -> str:
+    """Make a table of mounts that says tmpfs of a place."""
+    number = place.stat().st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    return f"30 20 {device} / {place} rw shared:1 - tmpfs none rw\n"
+
+
+@pytest.mark.parametrize(
+    ("mapped_mib", "seen", "tmpfs_mib"),
+    [(0, True, 40), (15, True, 25), (40, True, 0), (0, False, 0)],
+    ids=["unmapped files", "partly mapped", "all mapped", "no mount that outlives it"],
+)
+@pytest.mark.parametrize("measure", [Measure.AUTO, Measure.CGROUP])
+def test_files_of_tmpfs(
+    tmp_path: Path, measure: Measure, mapped_mib: int, seen: bool, tmpfs_mib: int
+) -> None:
+    """Of the cgroup's shmem what no process maps, as far as lasting mounts can hold it."""
+    bench = Bench(tmp_path)
+    stat = {"anon": 50 * MIB, "file": 40 * MIB, "shmem": 40 * MIB}
+    bench.groups.add("/a", stat=stat, usage=90 * MIB, procs=(10,))
+    bench.files.add(10, anon=40 * MIB, shmem=mapped_mib * MIB, cgroups="0::/a\n")
+    table = table_of(tmp_path) if seen else ""
+    bench.files.write("10/mountinfo", table)
+    bench.files.write("2/mountinfo", table)
+    assert bench.sample(bench.at(10), measure).tmpfs_bytes == tmpfs_mib * MIB
+
+
+def test_files_of_tmpfs_that_are_not_known(bench: Bench) -> None:
+    """Without a cgroup they do not count in the measure; without a table nothing can be said."""
+    bench.files.add(10)
+    assert bench.sample(bench.at(10)).tmpfs_bytes is None
+    location = own_cgroup(bench, procs=(10, 11))
+    (bench.files.root / "10" / "mountinfo").unlink(missing_ok=True)
+    assert bench.sample(location).tmpfs_bytes is None
+
+
 def test_services_that_are_dropped_leave_no_descriptor(bench: Bench) -> None:
     """After a quarter of an hour without a reading, or when told to."""
     bench.files.add(10)
@@ -534,6 +579,76 @@ def test_the_host(bench: Bench) -> None:
         psi_full_avg10=0.5,
         oom_kills=3,
     )
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_commit_limit_counts_under_overcommit_2_alone(bench: Bench, mode: int) -> None:
+    """In the other modes CommitLimit is printed too, and nothing holds to it."""
+    bench.files.write(
+        "meminfo",
+        "MemTotal: 4096 kB\nMemAvailable: 2048 kB\nCommitLimit: 3072 kB\nCommitted_AS: 1024 kB\n",
+    )
+    bench.files.write("sys/vm/overcommit_memory", f"{mode}\n")
+    bench.files.write("sys/vm/admin_reserve_kbytes", "64\n")
+    bench.files.write("sys/vm/user_reserve_kbytes", "128\n")
+    host = HostCollector(bench.proc).read()
+    known = (3 * MIB, MIB, 64 * KIB, 128 * KIB) if mode == 2 else (None, None, 0, 0)
+    assert (
+        host.commit_limit_bytes,
+        host.committed_bytes,
+        host.admin_reserve_bytes,
+        host.user_reserve_bytes,
+    ) == known
+    room = 2 * MIB - 64 * KIB
+    expected = [room - MIB // 32, room - 128 * KIB] if mode == 2 else [None, None]
+    assert [host.commit_room_bytes(size) for size in (MIB, 1024 * MIB)] == expected
+
+
+def test_memory_high_is_read_with_and_without_a_limit(bench: Bench) -> None:
+    """Of the service's cgroup and those above; one above the limit never matters."""
+    bench.files.add(10, cgroups="0::/a/b/c\n")
+    for path, limit, high in (
+        ("/a", None, 300 * MIB),
+        ("/a/b", 200 * MIB, 250 * MIB),
+        ("/a/b/c", 200 * MIB, 150 * MIB),
+    ):
+        bench.groups.add(path, limit=limit, usage=100 * MIB, stat={"active_file": 10 * MIB})
+        bench.groups.write(path, "memory.high", f"{high}\n")
+    bench.groups.write("/a", "memory.events", "high 7\nmax 0\n")
+    bench.groups.write("/a/b/c", "memory.events.local", "high 5\nmax 0\n")
+    bench.domains.read(bench.at(10))
+    found = bench.domains.throttles(bench.at(10))
+    assert list(found) == ["v2:/a/b/c", "v2:/a"]
+    assert found["v2:/a"] == ThrottleSample(
+        path="/a", high_bytes=300 * MIB, usage_bytes=100 * MIB, reclaimable_bytes=10 * MIB,
+        hits=7, limited=False,
+    )  # fmt: skip
+    inner = found["v2:/a/b/c"]
+    assert (inner.hits, inner.limited, inner.headroom_bytes) == (5, True, 60 * MIB)
+
+
+def test_memory_high_is_looked_up_now_and_then(bench: Bench) -> None:
+    """One that is set later counts within seconds; one that is there is read in every tick."""
+    bench.files.add(10, cgroups="0::/a\n")
+    bench.groups.add("/a", limit=200 * MIB, usage=100 * MIB)
+    location, seen = bench.at(10), []
+    for after_s in (0.0, 1.0, 5.0, 1.0):
+        bench.domains.read(location, now=bench.clock.advance(after_s))
+        found = bench.domains.throttles(location)
+        seen.append([one.usage_bytes // MIB for one in found.values()])
+        bench.groups.write("/a", "memory.high", f"{150 * MIB}\n")
+        if after_s == 5.0:
+            bench.groups.write("/a", "memory.current", f"{120 * MIB}\n")
+    assert seen == [[], [], [100], [120]]
+
+
+def test_version_1_has_no_memory_high(tmp_path: Path) -> None:
+    """Nothing is read for it."""
+    bench = Bench(tmp_path, 1)
+    bench.files.add(10, cgroups="4:memory:/a\n")
+    bench.groups.add("/a", limit=200 * MIB)
+    bench.domains.read(bench.at(10))
+    assert bench.domains.throttles(bench.at(10)) == {}
 
 
 def test_a_host_before_memavailable(bench: Bench) -> None:

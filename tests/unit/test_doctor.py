@@ -14,6 +14,8 @@ from leakguard.cli._output import Exit
 from leakguard.cli.main import main
 from leakguard.core.codec import to_plain
 from leakguard.core.findings.facts import ServiceFacts, Tenant
+from leakguard.core.forecast import TimeToLimit
+from leakguard.core.status import LimitStatus, ThrottleStatus
 from leakguard.core.trend import Verdict
 from leakguard.core.units import KIB, MIB
 from leakguard.linux.cgroupfs import CgroupFs
@@ -22,7 +24,7 @@ from leakguard.linux.systemd_units import SystemdUnits
 from leakguard.runtime.doctor.diagnosis import Diagnosis, Roots, Us, diagnose
 from leakguard.runtime.doctor.watched import Watched, from_status, with_trends
 from leakguard.testing.files import CgroupFiles, ProcFiles
-from leakguard.testing.web import sample_status, worker
+from leakguard.testing.web import HOST_LIMIT, sample_status, worker
 
 OURSELVES = 50
 DAEMON = 60
@@ -39,6 +41,7 @@ class Box:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = ProcFiles(folder / "proc", self_pid=OURSELVES)
+        self.files.size(OURSELVES, tables=0)  # so that sizes below are whole
         self.meminfo()
         self.files.write("sys/kernel/osrelease", "6.1.0\n")
         self.files.write("pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n")
@@ -307,6 +310,21 @@ def test_other_measures_are_turned_into_what_a_restart_gives_back(box: Box) -> N
     (parts,) = from_status(status(worker(**changes)), proc, visible=True)
     (whole,) = from_status(status(worker(measure="rss", anon_bytes=None)), proc, visible=True)
     assert (parts.facts.size_bytes, whole.facts.size_bytes) == (6 * MIB, 812 * MIB)
+
+
+def test_ends_that_are_no_kill_are_read_too(box: Box) -> None:
+    """CommitLimit is the end of the host then, and `memory.high` alone that of a cgroup."""
+    times = TimeToLimit(p05_s=60.0, p50_s=90.0, p95_s=120.0)
+    commit = LimitStatus(
+        kind="commit", path="", limit_bytes=MIB, headroom_bytes=MIB, time_to_limit=times
+    )
+    high = ThrottleStatus(
+        path="/jobs", high_bytes=MIB, headroom_bytes=MIB, limited=False, now=False,
+        time_to_throttle=times,
+    )  # fmt: skip
+    service = worker(limits=(HOST_LIMIT, commit), throttle=high)
+    (found,) = from_status(status(service), ProcFs(str(box.files.root)), visible=True)
+    assert found.facts.reached_s == {"host": (60.0, 120.0), "/jobs": (60.0, 120.0)}
 
 
 def test_a_status_of_another_version_is_read_as_far_as_it_goes(box: Box) -> None:

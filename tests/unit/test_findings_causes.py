@@ -289,7 +289,12 @@ def test_doubt_is_told_with_its_reason() -> None:
         (host(end=End.PANIC), "the whole machine panics (vm.panic_on_oom) and stays down"),
         (host(end=End.ENOMEM), "can still be promised. Then nobody is killed: allocations fail"),
         (host(end=End.ALLOCATOR), "kills whoever asks for memory at that moment"),
+        (host(end=End.ALLOCATOR), "; the usual victim where that one cannot be killed."),
         (domain(throttled_from=700 * MIB), "From 700 MiB on (memory.high) it is slowed down"),
+        (
+            domain(end=End.THROTTLED, throttled_from=1024 * MIB),
+            "Then nobody is killed: 3 processes in it are slowed down as they ask for memory",
+        ),
         (domain(used=1024 * MIB), "Nothing more can be taken: it is full."),
     ],
 )

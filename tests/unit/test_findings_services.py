@@ -196,6 +196,16 @@ def test_memory_high_throttles() -> None:
     assert throttled(domain()) is None
 
 
+def test_memory_high_without_a_limit_never_ends() -> None:
+    """The fix is another one, and there is no limit among the numbers."""
+    finding = throttled(domain(end=End.THROTTLED, limit=700 * MIB, throttled_from=700 * MIB))
+    assert finding is not None
+    assert finding.what == "cgroup /jobs has memory.high 700 MiB and no limit"
+    assert finding.why.startswith("From there on the kernel slows it down instead of killing: ")
+    assert finding.fix.endswith("or set MemoryMax= a little above it")
+    assert finding.evidence["limit_bytes"] is None
+
+
 def test_a_guard_beside_its_target_shares_the_limit() -> None:
     """A group kill there is critical; a cgroup without guarded services is no matter."""
     shared = domain(guard_inside=True)

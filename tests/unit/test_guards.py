@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from leakguard.core.assessment import Assessment
 from leakguard.core.guards import (
     HOLDS,
     KEPT_RESTARTS,
@@ -19,7 +20,7 @@ from leakguard.core.guards import (
 from leakguard.core.instant import Instant
 from leakguard.core.policy import GuardRules, Mode, Proposal, RestartRules, ServiceRules, Trigger
 from leakguard.core.state import Flight, Pause, RestartRecord, ServiceRecord, ServiceState
-from leakguard.testing.bench import NAME, guarded, sample_of, service_of
+from leakguard.testing.bench import NAME, guarded, sample_of, service_of, trend_of
 from leakguard.testing.clock import FakeClock
 
 NOW = FakeClock().now()
@@ -32,6 +33,7 @@ PASSES = {
     Guard.PAUSED: set[Trigger](),
     Guard.BREAKER: set[Trigger](),
     Guard.STORE: {Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
+    Guard.FUTILE: set(Trigger) - {Trigger.FORECAST, Trigger.EXHAUSTION},
     Guard.GRACE: {Trigger.MANUAL, Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
     Guard.OBSERVE: {Trigger.MANUAL, Trigger.RESPAWN},
 }
@@ -64,6 +66,11 @@ def restarts(*seconds_ago: float) -> tuple[RestartRecord, ...]:
     return tuple(RestartRecord(at=ago(s), reason="threshold") for s in seconds_ago)
 
 
+def filling(share: float | None) -> Assessment:
+    """Make facts in which so much of the growth is in files of tmpfs."""
+    return Assessment(at=NOW, trend=trend_of(), tmpfs_share=share)
+
+
 FREE_RULES = guarded()
 FREE = service_of(sample_of(NOW, 100.0))
 """A service that nothing holds back."""
@@ -79,6 +86,7 @@ HELD: dict[Guard, tuple[ServiceState, ServiceRules, bool]] = {
     ),
     Guard.BREAKER: (replace(FREE, record=record(restarts=restarts(9, 8, 7, 6))), FREE_RULES, True),
     Guard.STORE: (FREE, FREE_RULES, False),
+    Guard.FUTILE: (replace(FREE, assessment=filling(0.75)), FREE_RULES, True),
     Guard.GRACE: (service_of(sample_of(NOW, 100.0, age_s=30.0)), FREE_RULES, True),
     Guard.OBSERVE: (FREE, guarded(mode=Mode.OBSERVE), True),
 }
@@ -151,7 +159,8 @@ def test_vetoes_come_in_the_order_of_the_guards() -> None:
     )
     rules = guarded(mode=Mode.OBSERVE, restart=RestartRules(driver=""))
     vetoes = ask(Trigger.SCHEDULE, service, rules, durable=False)
-    assert [v.guard for v in vetoes] == [guard.value for guard in Guard]
+    holding = [guard.value for guard in Guard if Trigger.SCHEDULE in HOLDS[guard]]
+    assert [v.guard for v in vetoes] == holding
 
 
 def test_cannot_act_gives_the_driver_s_and_the_target_s_own_sentence() -> None:
@@ -253,6 +262,20 @@ def test_grace_counts_on_while_no_sample_comes() -> None:
     """A sample's age grows with the time since it was taken."""
     service = service_of(sample_of(ago(200), 100.0, age_s=30.0))
     assert grace_left_s(service, FREE_RULES, NOW) == 70.0
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (None, ""),
+        (0.74, ""),
+        (0.934, "a restart does not cure it: 93% of the growth is in files of tmpfs"),
+    ],
+)
+def test_futile_says_what_stays(share: float | None, said: str) -> None:
+    """In doubt a restart is not futile: the share must be known, and most of the growth."""
+    vetoes = ask(Trigger.FORECAST, replace(FREE, assessment=filling(share)), FREE_RULES)
+    assert [veto.reason for veto in vetoes] == ([said] if said else [])
 
 
 def test_grace_without_a_sample_is_none() -> None:

@@ -179,6 +179,24 @@ def test_memory_high_throttles(v2: Machine) -> None:
     assert [v2.group(path).throttled_from_bytes for path in ("/b", "/c")] == [None, None]
 
 
+def test_memory_high_without_a_limit_is_an_end(v2: Machine) -> None:
+    """Nobody dies: whoever asks is slowed down for ever. Its limit is then `memory.high`."""
+    v2.groups.write("/a", "memory.high", f"{80 * MIB}\n")
+    found = v2.group(limit=None, stat={"active_file": 10 * MIB})
+    assert (found.end, found.limit_bytes) == (End.THROTTLED, 80 * MIB)
+    assert found.throttled_from_bytes == 80 * MIB
+    assert found.headroom == Headroom(low_bytes=40 * MIB, high_bytes=40 * MIB + STOCK)
+    assert [one.domain.path for one in v2.domains.limited()] == ["/a"]
+
+
+def test_a_group_with_neither_limit_nor_high_is_no_domain(v2: Machine) -> None:
+    """There is nothing that it could come to."""
+    v2.groups.write("/a", "memory.high", "max\n")
+    with pytest.raises(ReadingError, match="no memory limit"):
+        v2.group(limit=None)
+    assert list(v2.domains.limited()) == []
+
+
 def test_a_group_that_hangs(v1: Machine) -> None:
     """With the OOM killer turned off nobody is killed."""
     v1.groups.add("/a", limit=100 * MIB)

@@ -13,7 +13,7 @@ import pytest
 from leakguard.core.badness import Candidate, Era, WhyNot
 from leakguard.core.errors import PermissionRefused, ReadingError
 from leakguard.core.headroom import Headroom
-from leakguard.core.units import MIB
+from leakguard.core.units import KIB, MIB
 from leakguard.core.victims import Domain, DomainKind, Growth, KillerRules
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.oom_machine import DomainReport, OomMachine
@@ -350,6 +350,22 @@ def test_one_domain_alone(machine: Machine) -> None:
 def test_whoever_will_not_be_there_is_left_out(machine: Machine) -> None:
     """A command that only looks is gone when the memory is."""
     assert named(machine.reports(leave_out={13})["host /"]) == (10, 11, True)
+
+
+def test_what_whoever_leaves_holds_is_free(machine: Machine) -> None:
+    """Where it is, and nowhere else; under overcommit 2 it is what was promised to it."""
+    before, after = machine.reports(), machine.reports(leave_out={13, 12})
+    tables = 64 * KIB
+    for name, size in (("host /", 70 * MIB + 2 * tables), ("memcg /a", 10 * MIB + tables)):
+        was, now = before[name].domain, after[name].domain
+        assert now.left_out_bytes == size
+        surely = 0 if name == "host /" else size  # MemAvailable promises a little too much
+        assert now.headroom.low_bytes - was.headroom.low_bytes == surely
+        assert now.headroom.high_bytes - was.headroom.high_bytes == size
+        assert was.usage_bytes - now.usage_bytes == size
+    machine.proc.write("sys/vm/overcommit_memory", "2\n")
+    machine.proc.write("13/status", "RssAnon: 10240 kB\nVmData: 30720 kB\nVmStk: 1024 kB\n")
+    assert machine.reports(leave_out={13})["host /"].domain.left_out_bytes == 31 * MIB
 
 
 def test_equals_die_in_the_order_of_the_scan(machine: Machine) -> None:

@@ -8,6 +8,7 @@ import pytest
 from leakguard.core import propose
 from leakguard.core.assessment import Assessment
 from leakguard.core.badness import Outcome
+from leakguard.core.facts import COMMIT
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast
 from leakguard.core.foretold import Foretold, Suspect
 from leakguard.core.inbox import RestartRequest, ScheduleDue
@@ -101,6 +102,18 @@ def test_threshold_of_a_share_follows_the_limit() -> None:
 def test_threshold_of_a_share_without_a_known_limit_keeps_still() -> None:
     """A share of nothing known is unknown, not zero."""
     assert propose.by_threshold(over(300, 0), guarded(threshold(share=0.8)), NOW) is None
+
+
+def test_threshold_says_what_a_restart_does_not_cure() -> None:
+    """It is a person's own rule, so it is kept, and the reason is honest."""
+    found = Assessment(at=NOW, trend=trend_of(), tmpfs_share=1.0)
+    service = replace(over(300, 0), assessment=found)
+    proposal = propose.by_threshold(service, guarded(threshold(200)), NOW)
+    assert proposal is not None
+    assert proposal.reason == (
+        "300 MiB (auto) is above 200 MiB; "
+        "a restart does not cure it: 100% of the growth is in files of tmpfs"
+    )
 
 
 def test_threshold_keeps_still_below_it_without_it_or_without_a_sample() -> None:
@@ -346,6 +359,22 @@ def test_a_limit_that_kills_nobody_is_acted_on_whatever_act_says(act: Act) -> No
     service = leaking(9, kind=LimitKind.CONFIGURED)
     rules = guarded(Policy(forecast=ForecastRule(act=act)))
     assert propose.by_forecast(service, rules, 0.0) is not None
+
+
+@pytest.mark.parametrize("act", Act)
+def test_commit_limit_is_acted_on_whatever_act_says(act: Act) -> None:
+    """Nobody is killed at its end, and the service that grows is the first to be refused."""
+    room = replace(room_of(9, kind=LimitKind.COMMIT), domain=COMMIT)
+    service = service_of(
+        sample_of(NOW, 100), assessment=facts(trend_of(), forecast(room, trend_of()))
+    )
+    rules = guarded(Policy(forecast=ForecastRule(act=act)))
+    found = propose.by_forecast(service, rules, 0.0)
+    assert found is not None
+    assert found.reason.startswith("CommitLimit (512 MiB) is full in ")
+    assert found.reason.endswith(
+        "; malloc then fails (ENOMEM) at CommitLimit, and nobody is killed"
+    )
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,31 @@ def test_text_of_throttling() -> None:
     assert lines[1].endswith("; throttled from 80.0 MiB on (memory.high)")
 
 
+def test_text_of_what_the_command_holds() -> None:
+    """It will not be there then, so it is counted as free, and that is said."""
+    lines = text(report(one(1, 5), left_out_bytes=12 * MIB))
+    assert lines[1] == (
+        "headroom: 64.0 MiB to 66.0 MiB until it is used up, "
+        "the 12.0 MiB of this command counted in"
+    )
+
+
+def test_text_of_an_allocator_that_cannot_be_killed() -> None:
+    """The choice is then the usual one."""
+    lines = text(report(one(1, 5), one(2, 50), end=End.ALLOCATOR, end_reason="whoever asks"))
+    assert lines[2] == "victim: whoever asks; the usual one is p2 (2)"
+
+
+def test_text_of_memory_high_without_a_limit() -> None:
+    """It ends in being slowed down, and is named as what it is."""
+    lines = text(
+        report(one(1, 5), end=End.THROTTLED, end_reason="for ever", throttled_from_bytes=128 * MIB)
+    )
+    assert lines[0] == "cgroup /web: 128 MiB memory.high, 64.0 MiB in use"
+    assert lines[1] == "headroom: 64.0 MiB to 66.0 MiB until it is throttled"
+    assert lines[2] == "victim: nobody; for ever"
+
+
 def test_text_of_those_who_die_together() -> None:
     """How many, and why."""
     group = [one(1, 500, group="/web"), one(2, 400, group="/web")]

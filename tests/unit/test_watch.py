@@ -171,6 +171,66 @@ def test_who_causes_it(kind: LimitKind, own: float | None, whole: float, caused:
     assert facts.caused_by(trend_of(mib_per_s=own), foreseen) == caused
 
 
+# ---- what is promised
+
+
+PROMISING = replace(HOST, commit_limit_bytes=800 * MIB, committed_bytes=500 * MIB)
+
+
+def promised(bench: Bench, mib_per_s: float | None) -> None:
+    """Read once under overcommit 2, with a trend."""
+    bench.own.trend = trend_of(mib_per_s=mib_per_s)
+    now = bench.clock.advance(1)
+    bench.step(sample_of(now, 100, address=(320 * MIB, 1024 * MIB)), host=PROMISING)
+
+
+def test_commit_limit_is_a_limit() -> None:
+    """The reserves are taken off; the host's own end stays beside it."""
+    host = replace(PROMISING, admin_reserve_bytes=8 * MIB, user_reserve_bytes=128 * MIB)
+    sample = sample_of(NOW, 100, address=(320 * MIB, 1024 * MIB))
+    found = facts.rooms(sample, around(host=host), guarded())
+    assert [(r.kind, r.domain, r.limit_bytes // MIB, r.headroom_bytes // MIB) for r in found] == [
+        (LimitKind.RLIMIT, "", 1024, 704),
+        (LimitKind.HOST, facts.HOST, 1024, 650),
+        (LimitKind.COMMIT, facts.COMMIT, 800, 282),
+    ]
+    assert facts.effective_limit(sample, around(host=host), guarded()) == 800 * MIB
+
+
+def test_what_is_promised_has_a_trend_of_its_own() -> None:
+    """Kept apart from the domains in which the kernel kills, and begun anew with the service."""
+    bench = Bench(shared=ScriptedDetector(trend_of(mib_per_s=3.0)))
+    promised(bench, 2.0)
+    assert set(bench.state.domains) == {facts.HOST}
+    assert list(bench.state.quiet[facts.COMMIT].series.recent.values) == [500 * MIB]
+    assert bench.service.assessment is not None
+    slopes = {f.room.kind: f.slope_bytes_per_s for f in bench.service.assessment.forecasts}
+    assert slopes[LimitKind.COMMIT] == 3.0 * MIB
+    promised(bench, 2.0)
+    bench.step(sample_of(bench.clock.advance(1), 10, run=run_of(101)), host=PROMISING)
+    assert len(bench.state.quiet[facts.COMMIT].series) == 1
+
+
+def test_what_is_promised_is_forgotten_when_the_mode_changes() -> None:
+    """As any domain that is not read any more."""
+    bench = Bench()
+    promised(bench, None)
+    bench.see(100, after_s=FORGET_S + 1)
+    assert bench.state.quiet == {}
+
+
+def test_the_end_of_what_is_promised_names_no_victim() -> None:
+    """Nobody is killed: malloc fails. There is nobody to look for, so it is told at once."""
+    bench = Bench()
+    promised(bench, 0.5)
+    told = next(e for e in bench.events if e.kind is EventKind.EXHAUSTION_PREDICTED)
+    assert told.message.startswith("worker fills CommitLimit (800 MiB) in ")
+    assert told.message.endswith(
+        "; malloc then fails (ENOMEM) at CommitLimit, and nobody is killed"
+    )
+    assert (told.details["limit_kind"], told.details.get("victim")) == ("commit", None)
+
+
 # ---- domains
 
 

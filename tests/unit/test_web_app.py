@@ -10,12 +10,28 @@ from typing import Any
 import pytest
 
 from leakguard.core.decision import Reply
+from leakguard.core.domain_victims import DomainVictim
 from leakguard.core.errors import DaemonError
 from leakguard.core.events import EventKind
 from leakguard.core.forecast import TimeToLimit
 from leakguard.core.inbox import PauseRequest, RestartRequest, ResumeRequest
-from leakguard.core.status import LimitStatus, RestartStatus, ServiceStatus, Status
-from leakguard.testing.web import Answer, FakeBack, ask_wsgi, sample_event, sample_status, worker
+from leakguard.core.status import (
+    LimitStatus,
+    RestartStatus,
+    ServiceStatus,
+    Status,
+    ThrottleStatus,
+)
+from leakguard.core.victim_status import SuspectStatus, VictimStatus
+from leakguard.testing.web import (
+    AT,
+    Answer,
+    FakeBack,
+    ask_wsgi,
+    sample_event,
+    sample_status,
+    worker,
+)
 from leakguard.web.access import Access
 from leakguard.web.app import EVERY_ANSWER, MAX_BODY_BYTES, WebApp
 from leakguard.web.orders import ORDERS
@@ -332,8 +348,26 @@ def test_the_docs_name_every_field() -> None:
     """docs/api.md explains each field of a status, a service, a limit and a reply."""
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     told = set(re.findall(r"[`\"](\w+)[`\"]", text))
-    for shape in (Status, ServiceStatus, LimitStatus, TimeToLimit, RestartStatus, Reply):
+    for shape in (
+        Status, ServiceStatus, LimitStatus, ThrottleStatus, TimeToLimit, RestartStatus, Reply,
+        DomainVictim, VictimStatus, SuspectStatus,
+    ):  # fmt: skip
         assert {field.name for field in dataclasses.fields(shape)} - told == set()
+
+
+def test_victims_are_served_by_domain() -> None:
+    """What the daemon last saw; nothing where it never had to look."""
+    assert json.loads(ask(FakeBack(), "GET", "/api/v1/victims").body)["domains"] == []
+    who = SuspectStatus(pid=77, name="postgres")
+    look = DomainVictim(
+        kind="memcg", path="/shop", version=2, limit_bytes=512, kills=1, fresh=True,
+        oom=VictimStatus(looked_at=AT, outcome="kill", victim=who, certain=True),
+    )  # fmt: skip
+    document = json.loads(ask(FakeBack(looks=(look,)), "GET", "/api/v1/victims").body)
+    assert document["at"] == AT
+    (domain,) = document["domains"]
+    assert (domain["path"], domain["oom"]["victim"]["name"]) == ("/shop", "postgres")
+    assert (domain["ends_early"], domain["oom"]["runner_up"]) == (None, None)
 
 
 def test_the_docs_name_every_route() -> None:
@@ -343,6 +377,7 @@ def test_the_docs_name_every_route() -> None:
     assert told == {
         "GET /",
         "GET /healthz",
+        "GET /api/v1/victims",
         "GET /readyz",
         "GET /metrics",
         "GET /api/v1/status",

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from leakguard.core.policy import Trigger
-from leakguard.core.status import Status
+from leakguard.core.status import Status, ThrottleStatus
 from leakguard.testing.web import CGROUP_LIMIT, MIB, quiet, sample_status, worker
 from leakguard.web.metric_table import METRICS
 from leakguard.web.metrics import AT_ONCE, OUTCOMES, Metrics
@@ -71,6 +71,17 @@ def values(status: Status, name: str, **labels: str) -> list[float]:
 def test_value(name: str, labels: dict[str, str], value: float) -> None:
     """One sample carries these labels, and this is its value."""
     assert values(sample_status(), name, **labels) == [value]
+
+
+def test_memory_high() -> None:
+    """It is shown beside the limits, and whether the service is slowed down there."""
+    slowed = ThrottleStatus(
+        path="/a", high_bytes=400 * MIB, headroom_bytes=0, limited=True, now=True
+    )
+    status = sample_status(services=(worker(throttle=slowed),))
+    assert values(status, "leakguard_limit_bytes", kind="high") == [400 * MIB]
+    assert values(status, "leakguard_throttled", **OWN) == [1]
+    assert values(sample_status(), "leakguard_throttled", **OWN) == []
 
 
 def test_what_is_not_known_is_absent() -> None:

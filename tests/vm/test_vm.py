@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.vm.conftest import BootPlan
-from tests.vm.judge import CHOSEN, Kill, kills
+from tests.vm.judge import CHOSEN, MIB, Kill, kills
 from tests.vm.machine import Boot, Record
 from tests.vm.table import table
 
@@ -47,7 +47,7 @@ def listed(found: list[Kill]) -> str:
 # ---------------------------------------------------------------- the lab itself
 
 
-@pytest.mark.parametrize("plan", [*PLANS, "guard"])
+@pytest.mark.parametrize("plan", [*PLANS, "guard", "watching"])
 def test_machine_plays_its_plan_to_the_end(booted: BootPlan, plan: str) -> None:
     """A machine boots, reports every scenario, and switches itself off."""
     boot = booted(plan)
@@ -237,6 +237,42 @@ def test_overcommit_refuses(booted: BootPlan) -> None:
     # The command that asks has committed memory itself, and the reserve is a 32nd of the leaker.
     slack = before["CommitLimit"] // 20
     assert room["low"] - slack <= record["taken_bytes"] <= room["high"] + slack
+
+
+def test_daemon_foresees_the_throttling(booted: BootPlan) -> None:
+    """It tells when memory.high comes, then that it is there, and moves no limit for it."""
+    record = one(booted("watching"), "watched", "memory-high")
+    before, after, last = record["before"], record["after"], record["last"]
+    assert before["throttle"]["high_bytes"] == 64 * MIB, record["said"]
+    assert before["throttle"]["now"] is False
+    limits = {limit["kind"]: limit for limit in before["limits"]}
+    sooner, later = before["throttle"]["time_to_throttle"], limits["cgroup"]["time_to_limit"]
+    assert 0 < sooner["p50_s"] < later["p50_s"]
+    assert (limits["cgroup"]["limit_bytes"], set(limits)) == (192 * MIB, {"cgroup", "host"})
+    assert after["throttle"]["now"] is True
+    assert last["throttle"]["now"] is True
+    assert last["verdict"] in {"leaking", "unknown"}, last["verdict_reason"]
+    told = [event for event in record["events"] if event["event"] == "ServiceThrottled"]
+    assert len(told) == 1, record["events"]
+    assert not [event for event in record["events"] if event["event"] == "OomKillObserved"]
+
+
+def test_memory_high_alone_is_a_domain(booted: BootPlan) -> None:
+    """Whoever grows there is slowed down for ever, and nobody dies."""
+    said = one(booted("watching"), "alone", "memory-high")["prediction"]
+    assert (said["end"], said["next_victim"]) == ("throttled", None)
+    assert said["limit_bytes"] == 64 * MIB
+
+
+def test_daemon_foresees_commit_limit(booted: BootPlan) -> None:
+    """Under vm.overcommit_memory=2 it says when malloc fails, and names no victim for that."""
+    record = one(booted("watching"), "watched", "overcommit")
+    limits = {limit["kind"]: limit for limit in record["before"]["limits"]}
+    commit = limits["commit"]
+    assert commit["limit_bytes"] == record["memory"]["CommitLimit"], record["said"]
+    assert commit["time_to_limit"]["p50_s"] > 0
+    assert commit["oom"] is None
+    assert record["before"]["nearest"]["kind"] == "commit", limits
 
 
 def test_panic_is_foretold(booted: BootPlan) -> None:

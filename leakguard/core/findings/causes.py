@@ -228,6 +228,8 @@ def _make_room(domain: DomainFacts, need: Need, limit: int) -> str:
         return f"raise vm.overcommit_ratio, or add {format_bytes(swap)} of swap{moved}"
     if domain.domain.kind is DomainKind.HOST:
         return f"add {format_bytes(lacking)} of RAM, or {format_bytes(swap)} of swap{moved}"
+    if domain.domain.end is End.THROTTLED:
+        return f"raise its memory.high by {format_bytes(lacking)}{moved}"
     return f"raise its limit by {format_bytes(lacking)}, to {format_bytes(limit + lacking)}{moved}"
 
 

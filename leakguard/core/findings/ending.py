@@ -17,7 +17,8 @@ def ending(domain: DomainFacts, case: Case) -> str:
 def title(domain: DomainFacts, case: Case) -> str:
     """Name a domain with its size: `host: 24.0 GiB RAM, no swap`."""
     if domain.domain.kind is DomainKind.MEMCG:
-        return f"cgroup {domain.domain.path}: {format_bytes(domain.domain.limit_bytes)} limit"
+        limit = "memory.high, no limit" if domain.domain.end is End.THROTTLED else "limit"
+        return f"cgroup {domain.domain.path}: {format_bytes(domain.domain.limit_bytes)} {limit}"
     swap = case.machine.swap.total_bytes
     beside = f"{format_bytes(swap)} swap" if swap else "no swap"
     return f"host: {format_bytes(domain.domain.limit_bytes)} RAM, {beside}"
@@ -25,7 +26,7 @@ def title(domain: DomainFacts, case: Case) -> str:
 
 def _sentences(domain: DomainFacts, case: Case) -> Iterator[str]:
     yield _headroom(domain)
-    if domain.domain.throttled_from_bytes is not None:
+    if domain.domain.throttled_from_bytes is not None and domain.domain.end is not End.THROTTLED:
         high = format_bytes(domain.domain.throttled_from_bytes)
         yield f"From {high} on (memory.high) it is slowed down, and may never get to its limit."
     match domain.domain.end:
@@ -40,18 +41,30 @@ def _sentences(domain: DomainFacts, case: Case) -> Iterator[str]:
                 "after the other as they ask for memory, without a line in any log "
                 "(oom_kill_disable 1)."
             )
+        case End.THROTTLED:
+            yield (
+                f"Then nobody is killed: {processes(domain.processes)} in it are slowed down as "
+                "they ask for memory, for ever, since it has memory.high and no limit."
+            )
         case End.PANIC:
             yield _panic(case)
         case End.ALLOCATOR:
             yield (
                 "Then the kernel kills whoever asks for memory at that moment, large or small "
-                "(vm.oom_kill_allocating_task=1)."
+                f"(vm.oom_kill_allocating_task=1); {_usual(domain)} where that one cannot be "
+                "killed."
             )
         case End.KILL:
             yield from _kill(domain)
     if domain.domain.kind is DomainKind.HOST and case.machine.killers:
         names = listed([killer.name for killer in case.machine.killers])
         yield f"Before that, {names} may kill by a rule of its own."
+
+
+def _usual(domain: DomainFacts) -> str:
+    """Name who dies for an allocator that cannot be killed: the choice is then the usual one."""
+    ranked = domain.prediction.ranked
+    return _candidate(ranked[0].candidate) if ranked else "the usual victim"
 
 
 def _headroom(domain: DomainFacts) -> str:

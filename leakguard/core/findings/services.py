@@ -97,25 +97,28 @@ def kill_disabled(domain: DomainFacts) -> Finding | None:
 
 
 def throttled(domain: DomainFacts) -> Finding | None:
-    """`memory.high` below the limit: slow instead of dead."""
+    """`memory.high` below the limit, or without one: slow instead of dead."""
     high = domain.domain.throttled_from_bytes
     if high is None:
         return None
     now = domain.domain.usage_bytes >= high
+    for_ever = domain.domain.end is End.THROTTLED
     limit = format_bytes(domain.domain.limit_bytes)
+    upto = "there on" if for_ever else f"there to its limit of {limit}"
     return Finding(
         key="throttled",
         severity=Severity.WARNING,
-        what=f"cgroup {domain.domain.path} has memory.high {format_bytes(high)}",
-        why=f"From there to its limit of {limit} the kernel slows it down instead of killing"
+        what=f"cgroup {domain.domain.path} has memory.high {format_bytes(high)}"
+        + (" and no limit" if for_ever else ""),
+        why=f"From {upto} the kernel slows it down instead of killing"
         + (", and that is now" if now else "")
         + ": a leak shows as latency and pressure, and the restart after a kill never comes.",
-        fix="let leakguard restart it below that (threshold or `limit:`), or raise MemoryHigh= to "
-        "the limit",
+        fix="let leakguard restart it below that (threshold or `limit:`), or "
+        + ("set MemoryMax= a little above it" if for_ever else "raise MemoryHigh= to the limit"),
         about=domain.domain.path,
         evidence={
             "memory_high_bytes": high,
-            "limit_bytes": domain.domain.limit_bytes,
+            "limit_bytes": None if for_ever else domain.domain.limit_bytes,
             "usage_bytes": domain.domain.usage_bytes,
         },
     )

@@ -85,7 +85,7 @@ class DomainReader:
         info = self._proc.meminfo()
         if domain.end is End.ENOMEM:
             limit = info.get("CommitLimit", 0)
-            promised = info.get("Committed_AS", 0)
+            promised = max(0, info.get("Committed_AS", 0) - domain.left_out_bytes)
             return Held(used_bytes=promised, capacity_bytes=limit, fast_bytes=limit)
         disk_swap = max(0, info.get("SwapTotal", 0) - self._machine.swap.zram_bytes)
         if group is None:
@@ -94,7 +94,7 @@ class DomainReader:
         fast = domain.limit_bytes if disk_swap else capacity
         try:
             swapped = self._cgroups.usage_parts(group).swap
-            used = self._cgroups.read_domain(group, info.get("SwapFree", 0)).used_bytes
+            used = max(0, self._cgroups.used(group) - domain.left_out_bytes)
         except ReadingError:  # removed meanwhile
             used, swapped = domain.usage_bytes, 0
         return Held(used_bytes=used + swapped, capacity_bytes=capacity, fast_bytes=fast)
@@ -105,7 +105,8 @@ class DomainReader:
         zram = sum(device.cost_bytes for device in oom_probe.zram_swap(self._proc, self._sys_root))
         swapped = max(0, info.get("SwapTotal", 0) - info.get("SwapFree", 0))
         available = info.get("MemAvailable", info.get("MemFree", 0))
-        used = max(0, info.get("MemTotal", 0) - available + swapped - arc - zram)
+        used = info.get("MemTotal", 0) - available + swapped - arc - zram
+        used = max(0, used - domain.left_out_bytes)
         capacity = used + domain.headroom.low_bytes + arc
         return Held(
             used_bytes=used, capacity_bytes=capacity, fast_bytes=max(0, capacity - disk_swap)

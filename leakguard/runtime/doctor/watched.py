@@ -125,8 +125,18 @@ def _held_by(service: Plain) -> str:
 
 
 def _reached(service: Plain) -> Iterator[tuple[str, tuple[float | None, float | None]]]:
+    """Give when each domain ends; the last word on one counts.
+
+    Under overcommit 2 the host ends at CommitLimit, which comes later in the list; a cgroup with
+    `memory.high` alone ends where it is throttled.
+    """
+    high = service.get("throttle")
+    if high is not None and not high.get("limited", True):
+        times = high.get("time_to_throttle") or {}
+        yield high.get("path", ""), (times.get("p05_s"), times.get("p95_s"))
     for limit in service.get("limits") or ():
-        place = {"host": "host", "cgroup": limit.get("path", "")}.get(limit.get("kind"), "")
+        places = {"host": "host", "commit": "host", "cgroup": limit.get("path", "")}
+        place = places.get(limit.get("kind"), "")
         times = limit.get("time_to_limit") or {}
         yield place, (times.get("p05_s"), times.get("p95_s"))
 

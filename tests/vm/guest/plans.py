@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from tests.vm.guest import group_cases, host_cases, product, quiet, swap, swap_cases
+from tests.vm.guest import group_cases, host_cases, product, quiet, swap, swap_cases, watched
 from tests.vm.guest.case import Case
 from tests.vm.guest.lab import Lab
 from tests.vm.guest.play import play
@@ -60,10 +60,17 @@ def guard(lab: Lab) -> None:
     product.play_all(lab)
 
 
+def watching(lab: Lab) -> None:
+    """A daemon foresees the ends that are no kill."""
+    watched.memory_high(lab)
+    watched.overcommit(lab)
+
+
 PLANS: dict[str, Callable[[Lab], None]] = {
     "memory": memory,
     "groups": groups,
     "swapping": swapping,
     "panic": panic,
     "guard": guard,
+    "watching": watching,
 }
