@@ -35,10 +35,10 @@ LUCK = 0.5
 """Taken off z^2 for that logarithm."""
 TRUST = 4
 """A window's weight is its variance to the power of minus this."""
-BAND_FLOOR, BAND_APART, BAND_SCORE, BAND_CRAMPED = 0.0009, 2.0, 8.9, 2.8
-"""Variance of the joint time: a floor; shares of the disagreement of the windows, of 1 / z^2, and
-of (noise / room)^2."""
-EARLY, LATE = 1.8, 1.45
+BAND_FLOOR, BAND_APART, BAND_SCORE, BAND_CRAMPED, BAND_STRETCH = 0.0009, 2.0, 8.9, 2.8, 0.002
+"""Variance of the joint time: a floor; shares of the disagreement of the windows, of 1 / z^2, of
+(noise / room)^2, and of (T / W)^2."""
+EARLY, LATE = 1.75, 1.4
 """Deviations to p05 and to p95, of log(true / foreseen), as calibrated."""
 PATIENCE = 0.3
 """Share of the height of the peaks that the path climbs at least before one reaches the limit."""
@@ -204,7 +204,7 @@ def _view(growth: Growth, top: float, trend: Trend) -> _View | None:
     return _View(
         log=math.log(min(time_s, FAR_S) + MOMENT_S),
         variance=max(variance, 1e-4),
-        own=BAND_SCORE * score + BAND_CRAMPED * cramped,
+        own=BAND_SCORE * score + BAND_CRAMPED * cramped + BAND_STRETCH * stretch,
     )
 
 
@@ -219,7 +219,7 @@ def time_to(growth: Growth, top: float, now_boot_s: float) -> float:
         return math.inf
     spread = _spread(growth)
     # It has not been reached: peaks that are due already keep for about their own height.
-    waited = PATIENCE * spread / slope if slope > 0 else 0.0
+    waited = _climb(PATIENCE * spread, slope, max(bend, 0.0))
     if growth.season_bytes is not None:
         return max(_time_in_season(growth, top, spread) - now_boot_s, waited)
     time_s = 0.0

@@ -8,13 +8,13 @@ recognised sooner than the first.
 from dataclasses import dataclass
 
 from leakguard.core.fitting import fit_line, slope_of, smooth
-from leakguard.core.pyramid import Pyramid
+from leakguard.core.pyramid import Level, Pyramid
 
 LEAST_BUCKETS = 8
-WHOLE_SHARE = 0.6
+WHOLE_SHARE = 0.9
 """A level stands for a life when it covers at least this share of it."""
 STEADY_Z = 4.0
-STEADY_LATE = 0.6
+STEADY_LATE = 0.8
 """The last third of a steady life grows at least at this share of its slope."""
 STEADY_NOISE = 5.0
 RESTART_S = 6.5 * 3600.0
@@ -32,7 +32,8 @@ class Life:
     start_bytes: float
     rise_bytes: float
     top_low_bytes: float
-    """The highest of the lowest values that were seen: what it lived with."""
+    """The highest of the lowest values before its last third: what it lived with for long. What it
+    rose to in the end is no level that it can live with, but what ended it."""
     top_high_bytes: float
     steady: bool = False
     """It grew without slowing down, well above its noise."""
@@ -50,7 +51,6 @@ def summarise(
 ) -> Life | None:
     """Sum up what `pyramid` holds from one moment to another; None where that is too little."""
     span_s = until_boot_s - since_boot_s
-    tops = _tops(pyramid)
     for level in pyramid.levels:
         if level.last is None:
             continue
@@ -65,9 +65,10 @@ def summarise(
             and slope_of(lows[-third:]) >= STEADY_LATE * line.slope
             and rise >= STEADY_NOISE * line.noise
         )
+        floor, ceiling = _tops(level, count)
         return Life(
-            span_s=span_s, start_bytes=line.end - rise, rise_bytes=rise, top_low_bytes=tops[0],
-            top_high_bytes=tops[1], steady=steady, restarted=restarted,
+            span_s=span_s, start_bytes=line.end - rise, rise_bytes=rise, top_low_bytes=floor,
+            top_high_bytes=ceiling, steady=steady, restarted=restarted,
         )  # fmt: skip
     return None
 
@@ -82,11 +83,8 @@ def is_restart(life: Life | None) -> bool:
     )
 
 
-def _tops(pyramid: Pyramid) -> tuple[float, float]:
-    levels = [level for level in pyramid.levels if len(level)]
-    lows = (max(level.lows) for level in levels if level.width_s >= levels[-1].width_s / 80)
-    highs = (max(level.highs) for level in levels)
-    return (
-        max(pyramid.gone_low, max(lows, default=float("-inf"))),
-        max(pyramid.gone_high, max(highs, default=float("-inf"))),
-    )
+def _tops(level: Level, count: int) -> tuple[float, float]:
+    """Give the highest floor and ceiling of a life before its last third."""
+    lived = max(count - count // 3, 1)
+    first = len(level) - count
+    return max(level.lows[first : first + lived]), max(level.highs[first : first + lived])

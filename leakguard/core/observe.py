@@ -61,9 +61,11 @@ def _observe_sample(
     tick.samples.append(sample)
     service = tick.service(sample.service)
     fastest = _fastest(service, sample)
+    born_s = service.series.born_s
     service.series.append(sample.at.boot_s, sample.value_bytes)
-    if service.series.lives != service.record.lives:  # it gave its memory back, or ended
+    if service.series.lives != service.record.lives:
         service = tick.amend(sample.service, lives=service.series.lives)
+    if born_s != service.series.born_s:  # it gave its memory back: what follows is another life
         service = tick.put(replace(service, marks=()))
     service = tick.put(
         replace(

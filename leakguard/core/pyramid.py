@@ -15,7 +15,7 @@ WIDTHS_S = (1.0, 5.0, 15.0, 60.0, 300.0, 1200.0, 4800.0, 14400.0, 86400.0)
 """Seconds of a bucket, by level; each a whole multiple of the one before."""
 BUCKETS = 48
 """Buckets that a level keeps."""
-FILLED = 0.95
+FILLED = 0.8
 """A level is filled by samples that come at most a little more than its width apart."""
 _RATIOS = tuple(round(wide / fine) for fine, wide in pairwise(WIDTHS_S))
 
@@ -33,7 +33,7 @@ def median(ordered: Sequence[float]) -> float:
 class Level:
     """The last buckets of one width, oldest first, without holes: short ones are bridged."""
 
-    __slots__ = ("_data", "last", "open", "width_s")
+    __slots__ = ("_data", "last", "number", "parts", "width_s")
 
     def __init__(self, width_s: float) -> None:
         """Start empty."""
@@ -41,8 +41,10 @@ class Level:
         self._data = array("f")
         self.last: int | None = None
         """Number of the newest bucket, counted from the boot."""
-        self.open: list[tuple[int, float, float, float]] = []
-        """Finer buckets of the one that is being filled, with the number of the latter."""
+        self.number: int | None = None
+        """Number of the bucket that is being filled."""
+        self.parts = array("f")
+        """Low, mid and high of the finer buckets that are in it so far."""
 
     def __len__(self) -> int:
         """Count the buckets."""
@@ -88,12 +90,12 @@ class Level:
 
     def to_plain(self) -> list[Any]:
         """Give everything as JSON-ready data."""
-        return [self.last, list(self._data), [list(bucket) for bucket in self.open]]
+        return [self.last, list(self._data), self.number, list(self.parts)]
 
     def read_plain(self, data: Sequence[Any]) -> None:
         """Take what `to_plain` gave."""
         self.last, self._data = data[0], array("f", data[1])
-        self.open = [(int(n), low, mid, high) for n, low, mid, high in data[2]]
+        self.number, self.parts = data[2], array("f", data[3])
 
 
 class Pyramid:
@@ -121,11 +123,16 @@ class Pyramid:
         if number != self._number or entry != self._entry:
             if self._number is not None:
                 values = sorted(self._values)
-                self._close(self._entry, self._number, values[0], median(values), values[-1])
-            for level in range(self._entry, entry):
-                self._flush(level + 1)
+                self._fill(self._entry, self._number, (values[0], median(values), values[-1]))
+                self._flush_until(boot_s)
             self._entry, self._number, self._values = entry, number, []
         self._values.append(value)
+
+    def _flush_until(self, boot_s: float) -> None:
+        """Close every bucket that has ended, the finest first: the next one builds on it."""
+        for index, level in enumerate(self.levels):
+            if level.number is not None and level.number != boot_s // level.width_s:
+                self._flush(index)
 
     def _entry_of(self, boot_s: float) -> int:
         """Find the level to enter by: buckets that no sample falls into are not worth bridging."""
@@ -141,34 +148,31 @@ class Pyramid:
         """Add what was condensed before, as (low, mid, high) of `width_s` from `boot_s` on."""
         level = next((i for i, w in enumerate(WIDTHS_S) if w >= width_s), len(WIDTHS_S) - 1)
         number = int((boot_s + width_s / 2) // WIDTHS_S[level])
-        self._fill(level, number, (number, *bucket))
+        self._fill(level, number, bucket)
 
-    def _close(self, level: int, number: int, low: float, mid: float, high: float) -> None:
-        gone = self.levels[level].put(number, low, mid, high)
-        if level + 1 == len(WIDTHS_S):
-            if gone is not None:
-                self.gone_low = max(self.gone_low, gone[0])
-                self.gone_high = max(self.gone_high, gone[1])
+    def _fill(self, index: int, number: int, part: tuple[float, float, float]) -> None:
+        """Add a part to the bucket of a level that is being filled."""
+        level = self.levels[index]
+        if level.number is not None and level.number != number:
+            self._flush(index)
+        level.number = number
+        level.parts.extend(part)
+
+    def _flush(self, index: int) -> None:
+        """Close the bucket of a level that is being filled, and hand it on."""
+        level = self.levels[index]
+        if level.number is None:
             return
-        ratio = _RATIOS[level]
-        self._fill(level + 1, number // ratio, (number // ratio, low, mid, high))
-        if number % ratio == ratio - 1:
-            self._flush(level + 1)
-
-    def _fill(self, level: int, number: int, part: tuple[int, float, float, float]) -> None:
-        opened = self.levels[level].open
-        if opened and opened[0][0] != number:
-            self._flush(level)
-        self.levels[level].open.append(part)
-
-    def _flush(self, level: int) -> None:
-        parts = self.levels[level].open
-        if not parts:
-            return
-        self.levels[level].open = []
-        mid = median(sorted(part[2] for part in parts))
-        low, high = min(part[1] for part in parts), max(part[3] for part in parts)
-        self._close(level, parts[0][0], low, mid, high)
+        number, parts = level.number, level.parts
+        mid = median(sorted(parts[1::3]))
+        bucket = min(parts[0::3]), mid, max(parts[2::3])
+        level.number, level.parts = None, array("f")
+        gone = level.put(number, *bucket)
+        if index + 1 < len(WIDTHS_S):
+            self._fill(index + 1, number // _RATIOS[index], bucket)
+        elif gone is not None:
+            self.gone_low = max(self.gone_low, gone[0])
+            self.gone_high = max(self.gone_high, gone[1])
 
     def to_plain(self) -> dict[str, Any]:
         """Give everything as JSON-ready data, for recordings."""

@@ -1,7 +1,8 @@
 """A bounded series of (time, value) of one life: the newest samples, and a pyramid of the rest.
 
-About 8 kB when full. A life ends with its incarnation, or with a fall that gives most of the
-memory back; what is known of earlier lives goes along as their precedents.
+About 10 kB after weeks of samples at every second, 6 kB at one a minute. A life ends with its
+incarnation, or with a fall that gives most of the memory back; what is known of earlier lives goes
+along as their precedents.
 """
 
 from array import array
@@ -14,7 +15,7 @@ from leakguard.core.codec import from_plain, to_plain
 from leakguard.core.lives import Life, is_restart, summarise
 from leakguard.core.pyramid import Pyramid, median
 
-RECENT_POINTS = 64
+RECENT_POINTS = 48
 LIVES = 6
 """Earlier lives that are remembered."""
 FALL_SHARE = 0.6
@@ -22,7 +23,7 @@ FALL_SHARE = 0.6
 CUT_SHARE = 0.6
 """A value that takes back this share of the growth since the last cut may be a restart."""
 CUT_LEAST = 0.1
-FALL_STEPS = 6.0
+FALL_STEPS = 4.0
 """A fall is more than this many usual steps between two samples."""
 AGREE = 3
 """Samples in a row that must have fallen: one may be a slip."""

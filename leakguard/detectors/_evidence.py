@@ -21,6 +21,8 @@ DAY_S = 86400.0
 DAY_BUCKET_S = 1200.0
 LATE = 3
 """The last third of a window is what it does lately."""
+MOST_LATE = 1.5
+"""A growth that speeds up is taken to go on at this many times its slope at most."""
 CEILING = 0.75
 """The ceiling is the upper quartile of the peaks: one old spike is no precedent."""
 
@@ -67,7 +69,7 @@ class Evidence:
         """Seconds until the peaks reach `limit` at the slope of late, from the window's end."""
         if self.slope <= 0 or self.late <= 0:
             return math.inf
-        return max(limit - self.end - self.peaks, 0.0) / (self.slope * min(self.late, 1.0))
+        return max(limit - self.end - self.peaks, 0.0) / (self.slope * min(self.late, MOST_LATE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,8 @@ class Demands:
     """After a life that grew steadily until it was cut short: so many of that life's spans."""
     again_share: float = 0.22
     """Such a life used at least this share of the room it began with."""
+    again_late: float = 0.6
+    """Then it must not slow down more than this: a cache that fills anew does."""
     longest_s: float = 30 * DAY_S
 
 
@@ -156,7 +160,7 @@ def object_to(
         (Objection.FLAT, found.slope <= 0),
         (Objection.NOISE, found.z < demands.z or found.rise < found.noise),
         (Objection.SMALL, found.rise < demands.size * limit),
-        (Objection.SLOWING, found.late < demands.late),
+        (Objection.SLOWING, found.late < (demands.again_late if again else demands.late)),
         (Objection.GIVES_BACK, found.back > demands.back),
         (Objection.KNOWN_FLOOR, found.over_floor < demands.over_floor and not again),
         (Objection.KNOWN_CEILING, found.over_ceiling < demands.over_ceiling and not again),

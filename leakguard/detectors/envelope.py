@@ -37,8 +37,10 @@ PATH_LEAST = 10
 PATHS = (48, 24)
 """Buckets of the windows whose paths are followed."""
 MOST_PATHS = 8
-SLACK = 1.5
+SLACK = 1.1
 """The joint time may be this much later than a window may look ahead."""
+MOST_Z = 999.0
+"""An exact line has any; people need no more digits."""
 GROWS_Z = 2.0
 """A path is worth a forecast from this score on."""
 
@@ -131,7 +133,7 @@ class _Look:
         if growing:
             best, objection = max(growing, key=lambda pair: pair[0].z)
             return self._told(
-                self._unsure(objection), self._but(best, objection), best, growths, last
+                self._unsure(best, objection), self._but(best, objection), best, growths, last
             )
         widest = max((e for _, e, _ in found), key=lambda e: e.window_s)
         strong = tuple(g for g in growths if g.z >= GROWS_Z and g.rise_bytes > 2 * g.noise_bytes)
@@ -147,10 +149,12 @@ class _Look:
         reach = reach_s(widest, self._age_s, again, self._demands)
         return join(self._limit - told.value_bytes, told)[0] <= SLACK * reach
 
-    def _unsure(self, objection: Objection) -> Verdict:
+    def _unsure(self, found: Evidence, objection: Objection) -> Verdict:
         """Growth that is no leak: a warm-up, something known, or too early to tell."""
         if objection in (Objection.KNOWN_FLOOR, Objection.KNOWN_CEILING, Objection.GIVES_BACK):
-            return Verdict.STABLE if self._age_s >= self._demands.settled_s else Verdict.UNKNOWN
+            known = found.over_floor <= 0 or found.over_ceiling <= 0
+            grown_up = self._age_s >= self._demands.settled_s
+            return Verdict.STABLE if known and grown_up else Verdict.UNKNOWN
         if self._age_s < self._demands.settled_s:
             return Verdict.WARMING_UP
         return Verdict.STABLE if objection is Objection.SLOWING else Verdict.UNKNOWN
@@ -194,7 +198,7 @@ class _Look:
     def _growth_words(self, found: Evidence) -> str:
         return (
             f"grows {self._words.rate(found.slope)} over {format_duration(found.window_s)} "
-            f"(+{self._words.size(found.rise)}, z = {found.z:.1f})"
+            f"(+{self._words.size(found.rise)}, z = {min(found.z, MOST_Z):.1f})"
         )
 
     def _objection(self, found: Evidence) -> Objection | None:

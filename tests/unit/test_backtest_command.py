@@ -57,7 +57,7 @@ def test_sentence(capsys: pytest.CaptureFixture[str]) -> None:
         "with defaults the recorded 2d 2h would have had 2 restarts, 0 OOM kills, "
         "0 needless restarts; left alone: 2 OOM kills"
     )
-    assert "exhaustion  no      no" in said.out
+    assert "forecast  no      no" in said.out
     assert "\nassumed:\n- a restart that the recording does not have: " in said.out
     assert "- worker: a sample every 10m; the recording shows 2 kills at the limit;" in said.out
     assert said.err == ""

@@ -83,7 +83,7 @@ def test_forecast_restarts_once_a_life() -> None:
     """Each life is ended in its last minutes: 16 restarts, no kill, none needless."""
     outcome = on_leak(FORECAST)
     assert (len(outcome.restarts), len(outcome.kills), outcome.needless) == (16, 0, 0)
-    assert outcome.by_reason == {"exhaustion": 16}
+    assert outcome.by_reason == {"forecast": 16}
     gaps = [b - a for a, b in pairwise(hours(outcome))]
     assert min(gaps) > LIFE_H * 0.998
 

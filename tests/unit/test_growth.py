@@ -158,9 +158,9 @@ def test_a_path_above_its_top_is_there_now() -> None:
 
 @pytest.mark.parametrize("bend", [0.0, 50.0])
 def test_peaks_that_are_due_hold_no_leak_up(bend: float) -> None:
-    """With peaks of 20 MiB the limit is met sooner than without, however slowly it began."""
+    """With peaks of 20 MiB the limit is met no later than without, however slowly it began."""
     smooth = bent(100.0, bend)
     peaked = replace(
         smooth, peaks_bytes=tuple(share * MIB for share in (0.0, 6.0, 10.0, 16.0, 20.0))
     )
-    assert time_to(peaked, 400.0 * MIB, 0.0) < time_to(smooth, 400.0 * MIB, 0.0)
+    assert time_to(peaked, 400.0 * MIB, 0.0) <= time_to(smooth, 400.0 * MIB, 0.0)
