@@ -17,7 +17,7 @@ from leakguard.core.instant import Clock, Instant
 
 TICK_S = 0.02
 PICTURE_EVERY_S = 0.25
-READY_WITHIN_S = 15.0
+READY_WITHIN_S = 60.0
 THRESHOLD = 0.8
 
 
