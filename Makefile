@@ -10,7 +10,7 @@ LOCKED := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo run test test-vm check bench clean constraints
+.PHONY: help demo run test test-vm check scores bench clean constraints
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: $(STAMP) ## ruff, mypy and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-logo
+
+scores: $(STAMP) ## score detector and forecast on generated series (ARGS="--seed 2 --per 12")
+	$(BIN)/python -m tests.bench.scores $(ARGS)
 
 bench: $(STAMP) ## measure time and memory against the budgets
 	$(BIN)/python -m tests.bench $(ARGS)

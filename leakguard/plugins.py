@@ -8,7 +8,6 @@ when they are asked for. Outside packages bring plug-ins by the entry-point grou
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 from dataclasses import dataclass
@@ -82,6 +81,8 @@ def load(kind: str, key: str) -> Plugin:
 
 def unknown_key(kind: str, key: str) -> str:
     """Say that there is no such plug-in, and which names are right."""
+    import difflib  # the daemon is told right names, and needs not 0.1 MiB for wrong ones
+
     right = names(kind)
     close = difflib.get_close_matches(key, right, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ""

@@ -36,7 +36,7 @@ class Basis:
     second_mean: float
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=24)
 def basis(n: int) -> Basis:
     """Give the polynomials for `n` >= 3 values."""
     middle = (n - 1) / 2

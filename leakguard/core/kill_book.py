@@ -45,6 +45,8 @@ class Rise:
     key: str
     count: int
     since: Instant
+    after_boot_s: float = -math.inf
+    """When the host's counter was read before: what had happened by then is not among these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,7 @@ def read_counters(book: KillBook, readings: Mapping[str, int], now: Instant) -> 
     """Take what the counters show, by cgroup key and HOST; new kills become rises."""
     counters, rises = dict(book.counters), list(book.rises)
     room = _new_on_host(book, readings)
+    after = book.counters[HOST].read.boot_s if not math.isinf(room) else -math.inf
     for key in sorted(readings, key=_depth, reverse=True):
         shown, known = readings[key], counters.get(key)
         if known is None or shown < known.seen:  # new to us, or a cgroup that was made anew
@@ -139,7 +142,7 @@ def read_counters(book: KillBook, readings: Mapping[str, int], now: Instant) -> 
         )
         room -= new
         if new:
-            rises.append(Rise(key=key, count=new, since=now))
+            rises.append(Rise(key=key, count=new, since=now, after_boot_s=after))
             _account(counters, key, new)
     return replace(
         book,
@@ -186,7 +189,8 @@ def told_unnamed(book: KillBook, kill: NamedKill) -> SeenKill | None:
         if seen.kill is None and seen.count and (kill.boot_s or 0.0) <= seen.at.boot_s
     ]
     fitting = next((seen for seen in late if _fits(seen.key, kill.task_memcg)), None)
-    waiting = sum(r.count for r in book.rises) - sum(not c.spare for c in book.credits)
+    open_ones = sum(r.count for r in book.rises if (kill.boot_s or math.inf) > r.after_boot_s)
+    waiting = open_ones - sum(not c.spare for c in book.credits)
     if fitting is not None or HOST not in book.counters or waiting > 0:
         return fitting
     return next(iter(late), None)

@@ -147,7 +147,7 @@ def _bend(known: Basis, mean: float, scores: tuple[float, float], left: float) -
     return Shape(left, 3, end, slope, bend, error, bend_score=bent)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=6)
 def _kinks(n: int) -> tuple[tuple[int, tuple[float, ...]], ...]:
     """Give unit vectors of `flat, then rising from k on`, beside a line, for several k."""
     known, found = basis(n), []
@@ -170,7 +170,7 @@ def _later(values: Sequence[float], straight: float) -> Shape | None:
     return Shape(max(straight - gain, 0.0), 4, 0.0, 0.0, start=start)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def _waves(n: int, width: float) -> tuple[tuple[float, ...], ...]:
     """Give line and daily waves as columns: 1, step, cos, sin, cos 2, sin 2; zero at the last."""
     turn = 2 * math.pi * width / DAY_S
@@ -180,7 +180,7 @@ def _waves(n: int, width: float) -> tuple[tuple[float, ...], ...]:
     return tuple(map(tuple, ([1.0] * n, steps, *waves)))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def _inverse(n: int, width: float) -> tuple[tuple[float, ...], ...] | None:
     """Give the inverse of the normal matrix of `_waves`, None where it has none."""
     columns = _waves(n, width)

@@ -58,32 +58,23 @@ class Shapes:
 
 def fit_shapes(values: Floats, width_s: float) -> Shapes:
     """Fit every row, and give the simplest shape that explains it."""
-    n = values.shape[1]
+    n, rows = values.shape[1], np.arange(len(values))
     fit = _Fit(values, width_s)
-    rows = np.arange(len(values))
-    whole = fit.left.argmin(axis=0)
-    rho = _rho(fit.off(whole), n)
-    independent = np.maximum(n * (1 - rho) / (1 + rho), LEAST_INDEPENDENT)
-    floor = 1e-12 * n * np.abs(values).max(axis=1) ** 2 + TINY
-    costs = independent * np.log((fit.left + floor) / n)
-    costs += PRICE * PARAMETERS[:, None] * np.log(independent)
-    kind = costs.argmin(axis=0)
+    kind = _simplest(fit)
     off, left = fit.off(kind), fit.left[kind, rows]
     start = np.where(kind == LATER, fit.start, 0)
     end, slope, bend, error = fit.at_the_end(kind)
     for k in np.unique(start[start > 0]):
         some = start == k
-        own = _after(values[some], k)
-        end[some], slope[some], left[some], off[some] = own
+        end[some], slope[some], left[some], off[some] = _after(values[some], k)
         error[some] = basis(n - k).first_scale
     counts = n - start
     rho = _rho(off, counts)
     free = np.maximum(counts - PARAMETERS[kind] + 2 * (start > 0), 1)
     deviation = np.sqrt(left / free * (1 + rho) / (1 - rho))
-    kept = 1 - (deviation / np.maximum(np.abs(fit.bent), 1e-12)) ** 2
-    kept = np.where(kind == BEND, np.maximum(kept, 0.0), 1.0)
-    straight = fit.at_the_end(np.full_like(kind, LINE))
-    bent = kind == BEND
+    # A bend goes back towards the line as far as it may be noise (James and Stein).
+    kept = np.maximum(1 - (deviation / np.maximum(np.abs(fit.bent), 1e-12)) ** 2, 0.0)
+    straight, bent = fit.at_the_end(np.full_like(kind, LINE)), kind == BEND
     return Shapes(
         end=np.where(bent, straight[0] + kept * (end - straight[0]), end),
         slope=np.where(bent, straight[1] + kept * (slope - straight[1]), slope),
@@ -157,6 +148,19 @@ class _Fit:
             bend,
             errors[kind],
         )
+
+
+def _simplest(fit: _Fit) -> Ints:
+    """Choose a shape for each row: Bayes' criterion over the values that are independent."""
+    values = fit.values
+    n = values.shape[1]
+    rho = _rho(fit.off(fit.left.argmin(axis=0)), n)
+    independent = np.maximum(n * (1 - rho) / (1 + rho), LEAST_INDEPENDENT)
+    floor = 1e-12 * n * np.abs(values).max(axis=1) ** 2 + TINY
+    costs = independent * np.log((fit.left + floor) / n)
+    costs += PRICE * PARAMETERS[:, None] * np.log(independent)
+    kind: Ints = costs.argmin(axis=0)
+    return kind
 
 
 def _after(values: Floats, start: int) -> tuple[Floats, Floats, Floats, Floats]:

@@ -1,8 +1,8 @@
 """Many series at one moment, from samples at a steady pace, as a metrics server has them.
 
-What comes out is what `core.series` makes of the same samples one by one; only the first bucket of
-a life may differ. A series with holes changes its pace, so it is left to that code, which takes
-some microseconds a sample: ask the server for steps no finer than it has samples.
+What comes out is what `core.series` makes of the same samples one by one; only the middle of the
+first bucket of a life may differ. A series with holes changes its pace, so it is left to that code,
+which takes some microseconds a sample: ask the server for steps no finer than it has samples.
 """
 
 import numpy as np

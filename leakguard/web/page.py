@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Iterable
-from html import escape
 
 from leakguard.core.status import ServiceStatus, Status
 from leakguard.core.units import format_bytes, format_duration, format_rate
@@ -32,6 +31,14 @@ UNKNOWN = "–"
 COLUMNS = (
     "Service", "State", "Memory", "Limit", "Slope", "Limit reached in", "Restarts left", "Decision",
 )  # fmt: skip
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+"""As in `html.escape`, whose module brings 2,231 names of characters along: 0.4 MiB."""
+
+
+def escape(text: str) -> str:
+    """Make text safe inside an element or an attribute of HTML."""
+    return text.translate(_ESCAPES)
 
 
 def render(status: Status) -> HttpResponse:
