@@ -39,7 +39,10 @@ def read_series(path: str, unit: str | None) -> Iterator[tuple[str, float, float
                     continue
             if len(row) != columns:
                 raise _bad(path, number, f"it has {len(row)} columns, the first line has {columns}")
-            t, value = (_number(path, number, cell) for cell in row[-2:])
+            try:
+                t, value = float(row[-2]), float(row[-1])
+            except ValueError:
+                t, value = (_number(path, number, cell) for cell in row[-2:])
             if math.isfinite(value):  # NaN: nothing was measured
                 yield (row[0].strip() if columns == len(HEADERS[0]) else own), t, value * factor
 
@@ -87,7 +90,7 @@ def _rows(path: str, lines: IO[str]) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(lines)
     try:
         for row in reader:
-            if row and any(cell.strip() for cell in row):
+            if row and (row[-1] or any(cell.strip() for cell in row)):
                 yield reader.line_num, row
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise _bad(path, reader.line_num + 1, f"it cannot be read ({error})") from error

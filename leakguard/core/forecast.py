@@ -262,8 +262,9 @@ def _time_in_season(growth: Growth, top: float, spread: float) -> float:
 def wave(season: tuple[float, float, float, float], time_s: float) -> float:
     """Give a daily cycle `time_s` after its origin."""
     a, b, c, d = season
-    turn = 2 * math.pi * time_s / 86400.0
-    return a * math.cos(turn) + b * math.sin(turn) + c * math.cos(2 * turn) + d * math.sin(2 * turn)
+    turn = time_s * (2 * math.pi / 86400.0)
+    cos, sin = math.cos(turn), math.sin(turn)
+    return a * cos + b * sin + c * (2 * cos * cos - 1) + d * 2 * sin * cos
 
 
 def _spread(growth: Growth) -> float:

@@ -97,7 +97,9 @@ class Series:
 
     def _falls(self, value: float) -> bool | None:
         """Tell whether most of the memory is given back (True) or of the growth (False)."""
-        fallen = len(self._fallen)
+        fallen, values = len(self._fallen), self.recent.values
+        if not fallen and (not values or value >= (1 - CUT_LEAST) * values[-1]):
+            return None  # as nearly always
         before = self.recent.values[-STEPS - fallen : len(self.recent.values) - fallen]
         if len(before) <= AGREE or self._cut is None:
             return None

@@ -152,21 +152,32 @@ def _weigh(
 
 
 def object_to(
-    found: Evidence, limit: float, age_s: float, lives: tuple[Life, ...], demands: Demands
+    found: Evidence, limit: float, age_s: float, again: tuple[Life, ...], demands: Demands
 ) -> Objection | None:
-    """Give the first reason why a window shows no leak that matters for `limit`; None: it does."""
-    again = repeated(lives, limit, demands)
-    questions = (
-        (Objection.FLAT, found.slope <= 0),
-        (Objection.NOISE, found.z < demands.z or found.rise < found.noise),
-        (Objection.SMALL, found.rise < demands.size * limit),
-        (Objection.SLOWING, found.late < (demands.again_late if again else demands.late)),
-        (Objection.GIVES_BACK, found.back > demands.back),
-        (Objection.KNOWN_FLOOR, found.over_floor < demands.over_floor and not again),
-        (Objection.KNOWN_CEILING, found.over_ceiling < demands.over_ceiling and not again),
-        (Objection.FAR, found.time_s(limit) > reach_s(found, age_s, again, demands)),
-    )
-    return next((objection for objection, stands in questions if stands), None)
+    """Give the first reason why a window shows no leak that matters for `limit`; None: it does.
+
+    `again`: earlier lives that ended in such a leak (`repeated`).
+    """
+    if found.slope <= 0:
+        return Objection.FLAT
+    if found.z < demands.z or found.rise < found.noise:
+        return Objection.NOISE
+    if found.rise < demands.size * limit:
+        return Objection.SMALL
+    if found.late < (demands.again_late if again else demands.late):
+        return Objection.SLOWING
+    if found.back > demands.back:
+        return Objection.GIVES_BACK
+    known = None if again else _known(found, demands)
+    if known is None and found.time_s(limit) > reach_s(found, age_s, again, demands):
+        return Objection.FAR
+    return known
+
+
+def _known(found: Evidence, demands: Demands) -> Objection | None:
+    if found.over_floor < demands.over_floor:
+        return Objection.KNOWN_FLOOR
+    return Objection.KNOWN_CEILING if found.over_ceiling < demands.over_ceiling else None
 
 
 def reach_s(found: Evidence, age_s: float, again: tuple[Life, ...], demands: Demands) -> float:

@@ -113,7 +113,7 @@ def _choose(values: Sequence[float], width: float) -> tuple[Shape, float]:
     richest = min(shapes, key=lambda s: s.left)
     rho = _rho(_residuals(values, richest, width, whole=True))
     independent = max(n * (1 - rho) / (1 + rho), LEAST_INDEPENDENT)
-    floor = 1e-12 * n * max(abs(v) for v in values) ** 2 + TINY
+    floor = 1e-12 * n * max(map(abs, values)) ** 2 + TINY
     best = min(
         shapes,
         key=lambda s: (

@@ -110,6 +110,7 @@ class _Look:
         self._gap_s = _usual_gap(series)
         self._levels = _usable(series, self._gap_s)
         self._age_s, self._words = series.span_s(), words
+        self._again = repeated(series.lives, limit, demands)
 
     @property
     def possible(self) -> bool:
@@ -145,8 +146,7 @@ class _Look:
         """Tell whether the paths, bends and all, meet the limit as soon as the windows say."""
         if not told.growths:
             return True
-        again = repeated(self._series.lives, self._limit, self._demands)
-        reach = reach_s(widest, self._age_s, again, self._demands)
+        reach = reach_s(widest, self._age_s, self._again, self._demands)
         return join(self._limit - told.value_bytes, told)[0] <= SLACK * reach
 
     def _unsure(self, found: Evidence, objection: Objection) -> Verdict:
@@ -187,7 +187,7 @@ class _Look:
         )
 
     def _grows(self, best: Evidence) -> str:
-        again = repeated(self._series.lives, self._limit, self._demands)
+        again = self._again
         before = f", as in {len(again)} earlier lives" if len(again) > 1 else ""
         before = ", as in the life before" if len(again) == 1 else before
         return f"{self._growth_words(best)}{before}"
@@ -202,7 +202,7 @@ class _Look:
         )
 
     def _objection(self, found: Evidence) -> Objection | None:
-        return object_to(found, self._limit, self._age_s, self._series.lives, self._demands)
+        return object_to(found, self._limit, self._age_s, self._again, self._demands)
 
     def _evidence(self, index: int) -> Evidence:
         """Give the evidence of a level, worked out once per closed bucket."""
