@@ -18,7 +18,7 @@ pytestmark = pytest.mark.root
 LIMIT = 128 * MIB
 LEAK = Path(__file__).parents[1] / "workloads" / "shmem_leak.py"
 CURE = "a restart does not cure it: "
-STEADY = {"theil_sen": {"young": "5s"}}
+STEADY = {"envelope": {"young": "5s", "young_reach": 20}}
 WAIT_S = 40.0
 
 

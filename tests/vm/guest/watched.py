@@ -74,7 +74,7 @@ def guard(folder: Path, group: Path) -> Iterator[Guard]:
     service = {
         "target": {"cgroup": groups.place(group)},
         "sample_every": "500ms",
-        "detector": {"theil_sen": {"young": "8s"}},
+        "detector": {"envelope": {"young": "8s", "young_reach": 20}},
     }
     configuration = {
         "services": {"leaky": service},
