@@ -1,199 +1,31 @@
 """What people write: every setting once, with its type, its default and its explanation."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from leakguard.config.fields import (
-    Address,
-    Argv,
-    Count,
-    Cron,
     Duration,
-    HttpUrl,
     Limit,
     Listen,
     Name,
-    PositiveAmount,
     PositiveDuration,
-    Risk,
     SecretText,
-    SomeAmount,
     Switch,
     Timezone,
     unfold_many,
     unfold_off,
-    unfold_switch,
 )
+from leakguard.config.marks import MANY, OFF, plug_in
+from leakguard.config.restarting import Restart
 from leakguard.config.values import Model, read_seconds, structured
 from leakguard.core.events import Severity
-from leakguard.core.policy import Act, CatchUp, Mode, Respawn
+from leakguard.core.policy import Mode
 from leakguard.core.sample import Measure
 
 LATER = ("blackouts", "depends_on", "drain", "group", "groups", "windows")
 """Settings that later versions bring, for the message that says so."""
-
-
-OFF: dict[str, Any] = {"x-off": True}
-"""Marks a setting that `false` switches off."""
-
-MANY: dict[str, Any] = {"x-many": True}
-"""Marks a list that may be written as its only item."""
-
-
-def plug_in(kind: str) -> dict[str, Any]:
-    """Mark a setting that names a plug-in; `choices.py` validates it, `document.py` shows it."""
-    return {"x-plugin": kind}
-
-
-class Forecast(Model):
-    """When a forecast is enough to restart."""
-
-    SHORT: ClassVar[str] = "risk"
-
-    risk: Risk = Field(
-        default=0.05,
-        description="Restart when the chance of reaching the limit within `lead` is above this.",
-    )
-    lead: PositiveDuration | None = Field(
-        default=None,
-        description="How long before the limit to act. Left out: twice the measured stop and start"
-        " time, at most 10m.",
-    )
-    start_up: Duration = Field(
-        default=read_seconds("8s"),
-        description="Growth that was seen for less than this, before there is a verdict, may be the"
-        " start of the service: no restart, unless the kernel has killed there before.",
-    )
-    act: Act = Field(
-        default=Act.ALWAYS,
-        description="`always`: restart who fills its memory domain, whoever the kernel would kill;"
-        " `when_victim`: only when that would be the service itself; `when_leaker`: only when"
-        " nothing guarded in the domain grows faster.",
-    )
-
-
-class Threshold(Model):
-    """A plain limit on the measure."""
-
-    SHORT: ClassVar[str] = "above"
-
-    above: PositiveAmount | None = Field(
-        default=None,
-        description="Restart when the measure is above this size, or share of the effective limit.",
-    )
-    for_: Duration = Field(
-        default=read_seconds("0s"),
-        alias="for",
-        description="The measure must stay above it for this long without a break.",
-    )
-
-
-class Schedule(Model):
-    """Restarts at fixed times."""
-
-    SHORT: ClassVar[str] = "cron"
-
-    cron: Cron = Field(
-        description="Five fields (minute, hour, day of month, month, day of week), or @hourly,"
-        " @daily, @weekly, @monthly, @yearly."
-    )
-    skip_below: SomeAmount | None = Field(
-        default=None, description="Let the time pass when the measure is below this size or share."
-    )
-    catch_up: CatchUp = Field(
-        default=CatchUp.RUN,
-        description="What to do about a time that passed while nobody could act: run or skip.",
-    )
-
-
-class MaxRestarts(Model):
-    """The breaker: restarts beyond it are held back until the oldest is out of sight."""
-
-    SHORT: ClassVar[str] = "count"
-
-    count: Annotated[Count, Field(ge=1)] = Field(
-        default=4, description="So many restarts, whatever their cause, are allowed …"
-    )
-    per: PositiveDuration = Field(
-        default=read_seconds("6h"),
-        description="… within this time; then leakguard only watches and alerts.",
-    )
-
-
-class Health(Model):
-    """The health gate: exactly one of http, tcp and command."""
-
-    GATES: ClassVar[tuple[str, ...]] = ("http", "tcp", "command")
-
-    http: HttpUrl | None = Field(
-        default=None, description="URL that must answer 2xx or 3xx after a restart."
-    )
-    tcp: Address | None = Field(
-        default=None, description="host:port that must accept a connection after a restart."
-    )
-    command: Argv | None = Field(
-        default=None, description="Program and arguments, without a shell, that must exit with 0."
-    )
-    within: PositiveDuration = Field(
-        default=read_seconds("60s"), description="The gate must pass within this time."
-    )
-    every: PositiveDuration = Field(
-        default=read_seconds("500ms"), description="Time between two attempts."
-    )
-
-
-class Restart(Model):
-    """When and how a service is restarted."""
-
-    driver: Any = Field(
-        default=None,
-        description="Who restarts it: a driver's name, or {name: options}. Left out, it follows"
-        " from the target.",
-        json_schema_extra=plug_in("drivers"),
-    )
-    forecast: Annotated[Forecast | None, BeforeValidator(unfold_switch)] = Field(
-        default_factory=Forecast,
-        description="Restart before the memory runs out; false switches it off.",
-        json_schema_extra=OFF,
-    )
-    threshold: Annotated[Threshold | None, BeforeValidator(unfold_off)] = Field(
-        default=None,
-        description="Restart above a fixed size or share.",
-        json_schema_extra=OFF,
-    )
-    schedule: Annotated[tuple[Schedule, ...], BeforeValidator(unfold_many)] = Field(
-        default=(),
-        description="Restart at fixed times: one schedule or a list of them.",
-        json_schema_extra=MANY,
-    )
-    max_age: Annotated[PositiveDuration | None, BeforeValidator(unfold_off)] = Field(
-        default=None,
-        description="Restart when the service has run for this long.",
-        json_schema_extra=OFF,
-    )
-    grace: Duration = Field(
-        default=read_seconds("5m"),
-        description="After a start, schedules, age and slow forecasts wait this long.",
-    )
-    max_restarts: MaxRestarts = Field(
-        default_factory=MaxRestarts, description="How many restarts are allowed in what time."
-    )
-    deadline: PositiveDuration = Field(
-        default=read_seconds("60s"),
-        description="The new run must be seen within this time, or the restart failed.",
-    )
-    health: Annotated[Health | None, BeforeValidator(unfold_off)] = Field(
-        default=None,
-        description="What must be well before a restart counts as succeeded.",
-        json_schema_extra=OFF,
-    )
-    respawn: Respawn | None = Field(
-        default=None,
-        description="For the target `child`: whether it is started again when it ended by itself."
-        " Left out: always.",
-    )
 
 
 class Defaults(Model):

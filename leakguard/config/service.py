@@ -7,7 +7,8 @@ from typing import TypeVar
 from leakguard.config.choices import Choice, Choices
 from leakguard.config.lines import Loc, Origins
 from leakguard.config.problems import Problem
-from leakguard.config.schema import Defaults, Health, Restart, Schedule, Service
+from leakguard.config.restarting import Health, Restart, Schedule
+from leakguard.config.schema import Defaults, Service
 from leakguard.config.values import Model
 from leakguard.core.errors import PluginError
 from leakguard.core.plan import HealthSpec, PluginSpec, ServicePlan

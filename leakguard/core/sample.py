@@ -62,6 +62,8 @@ class Location:
     """Directory of the service's own cgroup, set when `scope` is CGROUP."""
     name: str = ""
     """Short name of the root process, for people."""
+    member: str = ""
+    """The manager's own name of this match (a unit, a container), where one entry has several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import ClassVar
 
+from leakguard.core.errors import DriverError
 from leakguard.core.instant import Clock
 from leakguard.core.sample import Incarnation, Location
 from leakguard.linux.children import Children, ChildSpec
@@ -21,7 +22,8 @@ class DriverContext:
     """What a driver may use. `locate` looks where the service is now, None when it is not there.
 
     `respawn_seen`: whether somebody was ever seen to start the service again after it ended.
-    `child`: what the target `child` says is to be started, None for other targets.
+    `child`: what the target `child` says is to be started, None for other targets. `member`: the
+    manager's own name of the service (a unit, a container), where its entry has several.
     """
 
     service: str
@@ -31,6 +33,7 @@ class DriverContext:
     locate: Callable[[], Location | None]
     respawn_seen: Callable[[], bool] = field(default=lambda: False)
     child: ChildSpec | None = None
+    member: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,17 @@ class Stopped:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLimits:
+    """What a manager allows a service, in bytes; None: no limit.
+
+    `high_bytes`: from here on the kernel slows it down. `max_bytes`: here the kernel kills.
+    """
+
+    high_bytes: int | None = None
+    max_bytes: int | None = None
+
+
 class Driver(ABC):
     """Restarts one service."""
 
@@ -68,6 +82,12 @@ class Driver(ABC):
     """True when a manager (systemd, Docker) completes the restart also without leakguard, which
     therefore does not wait for it when it ends."""
 
+    stops: ClassVar[bool] = False
+    """True when it can stop a service, and start it at another time: what `depends_on` needs."""
+
+    bends: ClassVar[bool] = False
+    """True when it can change the service's limits while it runs: what `buy_time` needs."""
+
     @abstractmethod
     def restart(self, order: RestartOrder) -> Stopped:
         """Carry out one restart; blocks, in a thread of the executor, up to the deadline.
@@ -75,6 +95,38 @@ class Driver(ABC):
         Raises:
             DriverError: it could not be done; `permanent` when trying again cannot help.
         """
+
+    def stop(self, order: RestartOrder) -> Stopped:
+        """Stop the service, so that nobody starts it before `start`; only where `stops`.
+
+        Raises:
+            DriverError: it could not be done.
+        """
+        raise DriverError(f"{self.describe()}: it cannot stop without starting", permanent=True)
+
+    def start(self, order: RestartOrder) -> Stopped:
+        """Start the service that `stop` stopped; nothing happens where it runs; only where `stops`.
+
+        Raises:
+            DriverError: it could not be done.
+        """
+        raise DriverError(f"{self.describe()}: it cannot start by itself", permanent=True)
+
+    def limits(self) -> MemoryLimits:
+        """Give the limits that are in force now; only where `bends`.
+
+        Raises:
+            DriverError: they cannot be known.
+        """
+        raise DriverError(f"{self.describe()}: it knows no limits", permanent=True)
+
+    def bend(self, limits: MemoryLimits) -> None:
+        """Put limits into force until the service is started anew; only where `bends`.
+
+        Raises:
+            DriverError: it could not be done.
+        """
+        raise DriverError(f"{self.describe()}: it cannot change limits to {limits}", permanent=True)
 
     @abstractmethod
     def rehearse(self, location: Location | None) -> tuple[str, ...]:

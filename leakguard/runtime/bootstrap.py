@@ -132,6 +132,7 @@ class DriverBook(Mapping[str, Driver]):
             locate=lambda: self._roster.fresh(service),
             respawn_seen=lambda: self._respawn_seen(service),
             child=_child_spec(self._plan, plan, die_with_us=self._die_with_us),
+            member=self._roster.member(service),
         )
         made: Driver = plugins.load("drivers", plan.driver.key).make(
             dict(plan.driver.options), context

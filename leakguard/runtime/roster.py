@@ -3,7 +3,8 @@
 An entry without `each` is one service and must match one tree; several unrelated matches are
 ambiguous. An entry with `each` is one service per match: a match takes the lowest free slot
 (`worker:1`, `worker:2`, …) and the process that replaces it takes the slot it left, so that
-state, breaker and series follow the place and not the pid.
+state, breaker and series follow the place and not the pid. A match that its manager has a name for
+(a unit, a container) is called by that: `worker:worker@blue.service`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,6 +37,7 @@ class Slot:
     """One guarded service."""
 
     entry: Entry
+    member: str = ""
     location: Location | None = None
     located_boot_s: float = float("-inf")
     last_seen_boot_s: float | None = None
@@ -54,11 +56,17 @@ class Roster:
             own = [n for n in known if n.partition(":")[0] == name and ":" in n]
             names = (own or [f"{name}:1"]) if entry.plan.each else [name]
             for slot_name in names:
-                self._slots[slot_name] = Slot(entry, incarnation=known.get(slot_name))
+                member = _member_of(slot_name)
+                self._slots[slot_name] = Slot(entry, member, incarnation=known.get(slot_name))
 
     def names(self) -> tuple[str, ...]:
         """Give every guarded service."""
         return tuple(self._slots)
+
+    def member(self, service: str) -> str:
+        """Give the manager's own name of a service, empty when it has none."""
+        slot = self._slots.get(service)
+        return slot.member if slot is not None else ""
 
     def entry(self, service: str) -> Entry:
         """Give the entry that a service belongs to."""
@@ -127,6 +135,8 @@ class Roster:
 
     def _own_match(self, service: str, slot: Slot, found: tuple[Location, ...]) -> Location:
         """Give the match that is in this slot, or the oldest one that is in none."""
+        if slot.member:
+            return _member_among(service, slot, found)
         for location in found:
             if is_same_run(location.root, slot.incarnation):
                 return location
@@ -144,16 +154,35 @@ class Roster:
             found = ()
         except ReadingError:
             return ()
+        dropped = self._name_by_member(name, entry, found)
         slots = {n: s for n, s in self._slots.items() if s.entry is entry}
         taken = _keys(s.incarnation for s in slots.values())
         running = _keys(location.root for location in found)
-        free = [n for n, s in slots.items() if not _keys([s.incarnation]) & running]
+        free = [
+            n for n, s in slots.items() if not s.member and not _keys([s.incarnation]) & running
+        ]
         for location in [f for f in found if run_key(f.root) not in taken]:
-            slot_name = free.pop(0) if free else self._next_name(name)
-            slot = self._slots.setdefault(slot_name, Slot(entry))
+            slot_name = self._slot_for(name, location, free)
+            slot = self._slots.setdefault(slot_name, Slot(entry, location.member))
             slot.location, slot.located_boot_s = location, now.boot_s
             slot.incarnation = location.root
-        return self._give_up(name, entry, now)
+        return [*dropped, *self._give_up(name, entry, now)]
+
+    def _name_by_member(
+        self, name: str, entry: Entry, found: tuple[Location, ...]
+    ) -> tuple[str, ...]:
+        """Drop the numbered slots of an entry whose matches have names of their own."""
+        if not any(location.member for location in found):
+            return ()
+        slots = [n for n, s in self._slots.items() if s.entry is entry and not s.member]
+        for slot_name in slots:
+            del self._slots[slot_name]
+        return tuple(slots)
+
+    def _slot_for(self, name: str, location: Location, free: list[str]) -> str:
+        if location.member:
+            return f"{name}:{location.member}"
+        return free.pop(0) if free else self._next_name(name)
 
     def _next_name(self, name: str) -> str:
         number = 1
@@ -163,9 +192,12 @@ class Roster:
 
     def _give_up(self, name: str, entry: Entry, now: Instant) -> list[str]:
         gone = []
+        last = f"{name}:1"
         for slot_name, slot in list(self._slots.items()):
-            if slot.entry is not entry or slot_name == f"{name}:1" or slot.location is not None:
+            if slot.entry is not entry or slot_name == last or slot.location is not None:
                 continue
+            if sum(other.entry is entry for other in self._slots.values()) == 1:
+                continue  # somebody has to say that nothing matches
             if slot.last_seen_boot_s is None:  # known from an earlier daemon: its time begins now
                 slot.last_seen_boot_s = now.boot_s
             if now.boot_s - slot.last_seen_boot_s >= FORGET_S:
@@ -176,6 +208,19 @@ class Roster:
 
 def _keys(runs: Iterable[Incarnation | None]) -> set[RunKey]:
     return {run_key(run) for run in runs if run is not None}
+
+
+def _member_of(slot_name: str) -> str:
+    """Give the manager's name in `worker:worker@blue.service`; `worker:2` has none."""
+    suffix = slot_name.partition(":")[2]
+    return "" if suffix.isdecimal() else suffix
+
+
+def _member_among(service: str, slot: Slot, found: tuple[Location, ...]) -> Location:
+    for location in found:
+        if location.member == slot.member:
+            return location
+    raise TargetError(f"{service}: {slot.member} does not run")
 
 
 def _ambiguous(service: str, entry: Entry, found: tuple[Location, ...]) -> str:

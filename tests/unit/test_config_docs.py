@@ -13,21 +13,15 @@ from leakguard import plugins
 from leakguard.config import json_schema, load, reference
 from leakguard.config.document import loadable
 from leakguard.config.problems import keys_of
-from leakguard.config.schema import (
-    LATER,
-    Defaults,
+from leakguard.config.restarting import (
     Forecast,
     Health,
-    Http,
     MaxRestarts,
     Restart,
-    Route,
     Schedule,
-    Service,
-    Settings,
-    StateFile,
     Threshold,
 )
+from leakguard.config.schema import LATER, Defaults, Http, Route, Service, Settings, StateFile
 from leakguard.config.values import options_model
 
 ROOT = Path(__file__).parents[2]

@@ -1,5 +1,7 @@
 """Which services there are and where each runs: one match, ambiguity, slots of `each`."""
 
+from dataclasses import replace
+
 import pytest
 
 from leakguard.core.errors import ReadingError, TargetError
@@ -208,3 +210,52 @@ def test_entries_without_each_are_not_scanned() -> None:
     """They have one place."""
     target = ScriptedTarget(7)
     assert (roster_of(target).scan(FakeClock().now()), target.looks) == ((), 0)
+
+
+# ---- matches that their manager has a name for
+
+
+def members(target: ScriptedTarget, *named: tuple[str, int]) -> None:
+    """Let a target match members by their names and pids."""
+    target.match(*(pid for _, pid in named))
+    target.found = tuple(
+        replace(location, member=member)
+        for location, (member, _) in zip(target.found, named, strict=True)
+    )
+
+
+def test_a_match_with_a_name_of_its_own_is_called_by_it() -> None:
+    """A unit or a container keeps its name, whichever starts first."""
+    target, clock = ScriptedTarget(), FakeClock()
+    roster = roster_of(target, each=True)
+    members(target, ("a.service", 7), ("b.service", 8))
+    assert roster.scan(later(clock)) == ("worker:1",)
+    assert pids(roster) == {"worker:a.service": 7, "worker:b.service": 8}
+    members(target, ("b.service", 9), ("a.service", 10))
+    roster.scan(later(clock))
+    assert pids(roster) == {"worker:a.service": 10, "worker:b.service": 9}
+    assert roster.member("worker:b.service") == "b.service"
+
+
+def test_a_named_match_never_stands_in_for_another() -> None:
+    """The restart of one unit must not meet its neighbour."""
+    target, clock = ScriptedTarget(), FakeClock()
+    roster = roster_of(target, each=True, known={"worker:a.service": run(7)})
+    members(target, ("b.service", 8))
+    assert roster.fresh("worker:a.service") is None
+    roster.scan(later(clock))
+    assert roster.names() == ("worker:a.service", "worker:b.service")
+
+
+def test_a_named_slot_that_stays_empty_is_given_up_but_not_the_last() -> None:
+    """Containers come and go; when none is left, one slot says so."""
+    target, clock = ScriptedTarget(), FakeClock()
+    roster = roster_of(target, each=True)
+    members(target, ("a.service", 7), ("b.service", 8))
+    roster.scan(later(clock))
+    roster.forget("worker:a.service")
+    roster.forget("worker:b.service")
+    target.match()
+    roster.scan(later(clock))
+    assert roster.scan(later(clock, FORGET_S)) == ("worker:a.service",)
+    assert roster.scan(later(clock, FORGET_S)) == ()
