@@ -207,6 +207,8 @@ def _what_is_next(facts: Plain) -> str:
         gap = facts["threshold_bytes"] - facts["value_bytes"]
         where = f"{format_bytes(gap)} away" if gap > 0 else "crossed"
         plans.append(f"the threshold of {format_bytes(facts['threshold_bytes'])} is {where}")
+    if facts["due"]:
+        plans.append(f"the restart that was due {local_time(facts['due'])} waits for its turn")
     if facts["next_schedule"]:
         plans.append(f"the next scheduled restart is {local_time(facts['next_schedule'])}")
     if not facts["breaker_open"]:

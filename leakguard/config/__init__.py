@@ -73,7 +73,7 @@ def load(
 def setting_names() -> Names:
     """Give the names that variables of the environment may begin with."""
     models = {key: model_at(Settings, (key,)) for key in keys_of(Settings)}
-    sections = {key for key, model in models.items() if model is not None} | {"services"}
+    sections = {key for key, model in models.items() if model is not None} | {"groups", "services"}
     return Names(
         sections=tuple(sorted(sections | set(LATER))),
         plain=tuple(sorted(set(models) - sections)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leakguard.config import together
 from leakguard.config.choices import Choices
 from leakguard.config.environment import local_timezone, read_secret_file, state_file
 from leakguard.config.fields import is_loopback, is_timezone
@@ -55,13 +56,25 @@ class Compiler:
             choices=self.choices,
             origins=self.origins,
             timezone=zone if is_timezone(zone) else "UTC",
+            groups=together.group_rules(self.settings.groups),
             problems=self.problems,
             warnings=self.warnings,
         )
         if not self.settings.services:
             self._problem("services", text="there is nothing to guard - add a service")
-        plans = (compiler.compile(*item) for item in self.settings.services.items())
+        plans = [compiler.compile(*item) for item in self.settings.services.items()]
+        if None not in plans:
+            self._compare(tuple(plan for plan in plans if plan is not None))
         return tuple(plan for plan in plans if plan is not None)
+
+    def _compare(self, plans: tuple[ServicePlan, ...]) -> None:
+        """Find what only shows between services."""
+        self.problems += together.wrong_groups(self.settings.groups, plans)
+        for name in together.empty_groups(self.settings.groups, plans):
+            place = self.origins.place(("groups", name))
+            self.warnings.append(
+                f"{place}: groups.{name}: no service is in it - add restart.group: {name} to some"
+            )
 
     def _channels(self) -> tuple[ChannelPlan, ...]:
         locs = {name: ("alerts", "channels", name) for name in self.settings.alerts.channels}

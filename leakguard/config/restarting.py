@@ -11,6 +11,7 @@ from leakguard.config.fields import (
     Cron,
     Duration,
     HttpUrl,
+    Name,
     PositiveAmount,
     PositiveDuration,
     Risk,
@@ -99,6 +100,26 @@ class MaxRestarts(Model):
     )
 
 
+class Group(Model):
+    """Services that stand in for each other, whatever restarts them."""
+
+    SHORT: ClassVar[str] = "max_parallel"
+
+    max_parallel: Annotated[Count, Field(ge=1)] = Field(
+        default=1,
+        description="So many restarts may be under way in the group at a time, health gates"
+        " included.",
+    )
+    min_healthy: Annotated[Count, Field(ge=0)] = Field(
+        default=0,
+        description="A restart that can wait leaves at least so many members running and well.",
+    )
+    stagger: Duration = Field(
+        default=read_seconds("0s"),
+        description="Time between the end of one restart and the begin of the next that can wait.",
+    )
+
+
 class Health(Model):
     """The health gate: exactly one of http, tcp and command."""
 
@@ -164,6 +185,12 @@ class Restart(Model):
     health: Annotated[Health | None, BeforeValidator(unfold_off)] = Field(
         default=None,
         description="What must be well before a restart counts as succeeded.",
+        json_schema_extra=OFF,
+    )
+    group: Annotated[Name | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="The group, of those under `groups`, whose members are not restarted all at"
+        " once.",
         json_schema_extra=OFF,
     )
     respawn: Respawn | None = Field(

@@ -18,13 +18,13 @@ from leakguard.config.fields import (
     unfold_off,
 )
 from leakguard.config.marks import MANY, OFF, plug_in
-from leakguard.config.restarting import Restart
+from leakguard.config.restarting import Group, Restart
 from leakguard.config.values import Model, read_seconds, structured
 from leakguard.core.events import Severity
 from leakguard.core.policy import Mode
 from leakguard.core.sample import Measure
 
-LATER = ("blackouts", "depends_on", "drain", "group", "groups", "windows")
+LATER = ("blackouts", "depends_on", "drain", "windows")
 """Settings that later versions bring, for the message that says so."""
 
 
@@ -160,6 +160,11 @@ class Settings(BaseSettings):
     defaults: Defaults = Field(default_factory=Defaults, description="What every service inherits.")
     services: Annotated[dict[Name, Service], BeforeValidator(structured)] = Field(
         default_factory=dict, description="The guarded services, by names of your own."
+    )
+    groups: Annotated[dict[Name, Group], BeforeValidator(structured)] = Field(
+        default_factory=dict,
+        description="Groups of services by names of your own: `restart.group` puts a service into"
+        " one.",
     )
     alerts: Alerts = Field(default_factory=Alerts, description="Who is told, and of what.")
     http: Http = Field(default_factory=Http, description="The HTTP listener.")

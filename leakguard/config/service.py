@@ -1,12 +1,12 @@
 """One service's settings become its plan; what only shows across settings is found here."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from leakguard.config.choices import Choice, Choices
 from leakguard.config.lines import Loc, Origins
-from leakguard.config.problems import Problem
+from leakguard.config.problems import Problem, nearest
 from leakguard.config.restarting import Health, Restart, Schedule
 from leakguard.config.schema import Defaults, Service
 from leakguard.config.values import Model
@@ -14,6 +14,7 @@ from leakguard.core.errors import PluginError
 from leakguard.core.plan import HealthSpec, PluginSpec, ServicePlan
 from leakguard.core.policy import (
     ForecastRule,
+    GroupRules,
     GuardRules,
     Mode,
     Pacing,
@@ -54,6 +55,7 @@ class ServiceCompiler:
     choices: Choices
     origins: Origins
     timezone: str
+    groups: Mapping[str, GroupRules]
     problems: list[Problem]
     warnings: list[str]
 
@@ -73,7 +75,9 @@ class ServiceCompiler:
                 self._report(loc, _wrong_driver(written, target, driver))
         self._warn(loc, service)
         return ServicePlan(
-            rules=self._rules(name, service, driver),
+            rules=replace(
+                self._rules(name, service, driver), group=self._group(loc, written, service)
+            ),
             target=target.spec,
             each=each,
             driver=driver.spec if driver else None,
@@ -81,6 +85,17 @@ class ServiceCompiler:
             health=_health(service.restart.health),
             where=self.origins.place(loc),
         )
+
+    def _group(self, loc: Loc, written: Service, service: Service) -> GroupRules | None:
+        name = service.restart.group
+        if name is None or name in self.groups:
+            return self.groups.get(name or "")
+        own = "group" in written.restart.model_fields_set
+        text = f"no group {name!r} - {nearest(name, tuple(self.groups))}"
+        wrong = Problem((*(loc if own else ("defaults",)), "restart", "group"), text)
+        if wrong not in self.problems:
+            self.problems.append(wrong)
+        return None
 
     def _detector(self, loc: Loc) -> PluginSpec:
         found = self.choices.found

@@ -15,6 +15,7 @@ from leakguard.core import (
     deaths,
     facts,
     flight,
+    groups,
     judge,
     kill_news,
     propose,
@@ -45,7 +46,7 @@ from leakguard.core.pace import pace
 from leakguard.core.policy import Proposal, ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Snapshot
 from leakguard.core.severity import Severity
-from leakguard.core.state import Pause, ServiceRecord, State
+from leakguard.core.state import Due, Pause, ServiceRecord, State
 from leakguard.core.tick import Tick
 from leakguard.core.trend import Detector
 
@@ -130,7 +131,7 @@ class Step:
 
 def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     """Take `state` over, deal with one tick's inputs, and give what follows from them."""
-    tick = Tick.of(state, inputs.now, rules.alerts, durable=inputs.durable)
+    tick = Tick.of(state, inputs.now, rules.alerts, rules.services, durable=inputs.durable)
     for name in inputs.dropped:
         tick.forget(name)
     for notice in inputs.notices:
@@ -138,6 +139,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     for outcome in inputs.outcomes:
         flight.take_outcome(tick, outcome)
     proposals = _requests(tick, inputs.requests, rules)
+    asked = frozenset(request.service for request in inputs.requests)
     snapshot = inputs.snapshot
     known = replace(state, domains=watch.hear_foretold(state.domains, inputs.foretold))
     detector = rules.detectors.get("")
@@ -150,10 +152,11 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         _read(tick, reading, proposals, around, rules)
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
     _expire(tick)
-    for name, proposed in proposals.items():
+    _propose_due(tick, proposals, asked | {reading.service for reading in snapshot.readings})
+    for name in _in_turn(tick, proposals):
         service_rules = rules.of(name)
         if service_rules is not None:
-            judge.judge(tick, name, proposed, service_rules)
+            judge.judge(tick, name, proposals[name], service_rules)
     _close_breakers(tick, snapshot.readings, rules)
     deaths.conclude(tick, book, no_names=inputs.kill_names, ending=inputs.ending)
     tick.remind()
@@ -293,16 +296,14 @@ def _requests(tick: Tick, requests: tuple[Request, ...], rules: Rules) -> dict[s
             case ResumeRequest():
                 _resume(tick, request)
             case ScheduleDue():
-                _scheduled(tick, request, rules, proposals)
+                _scheduled(tick, request, rules)
             case _:
                 assert_never(request)
     return proposals
 
 
-def _scheduled(
-    tick: Tick, due: ScheduleDue, rules: Rules, proposals: dict[str, list[Proposal]]
-) -> None:
-    """Propose for every service of the entry; the moment is remembered whatever comes of it."""
+def _scheduled(tick: Tick, due: ScheduleDue, rules: Rules) -> None:
+    """Make a restart of every service of the entry due; the moment itself is dealt with."""
     for name in [n for n in tick.services if n.partition(":")[0] == due.service]:
         service_rules = rules.of(name)
         if service_rules is None:
@@ -312,9 +313,31 @@ def _scheduled(
             continue
         tick.amend(name, fired={**tick.service(name).record.fired, due.cron: due.due_wall_s})
         if isinstance(answer, Proposal):
-            proposals.setdefault(name, []).append(answer)
+            tick.amend(name, due=Due(cron=due.cron, due_wall_s=due.due_wall_s, since=tick.now))
         else:
             tick.event(EventKind.RESTART_SKIPPED, name, Severity.INFO, answer, trigger="schedule")
+
+
+def _propose_due(
+    tick: Tick, proposals: dict[str, list[Proposal]], looked_at: frozenset[str]
+) -> None:
+    """Propose what is due of the services that were looked at or asked about."""
+    for name in [n for n, s in tick.services.items() if s.record.due is not None]:
+        service_rules = tick.rules_of(name)
+        if service_rules is None or looked_at.isdisjoint({name, name.partition(":")[0]}):
+            continue
+        answer = propose.by_due(tick.service(name), service_rules, tick.now)
+        if isinstance(answer, Proposal):
+            proposals.setdefault(name, []).append(answer)
+        elif answer is not None:
+            tick.amend(name, due=None)
+            tick.event(EventKind.RESTART_SKIPPED, name, Severity.INFO, answer, trigger="schedule")
+
+
+def _in_turn(tick: Tick, proposals: Mapping[str, list[Proposal]]) -> list[str]:
+    """Give the services in the order of their need: of a group only the first may go."""
+    wanted = [name for name, proposed in proposals.items() if proposed]
+    return sorted(wanted, key=lambda name: groups.urgency(tick.service(name), proposals[name]))
 
 
 def _pause(tick: Tick, request: PauseRequest) -> None:
@@ -330,7 +353,7 @@ def _pause(tick: Tick, request: PauseRequest) -> None:
 
 def _resume(tick: Tick, request: ResumeRequest) -> None:
     """End a pause, and give the breaker its restarts back: a person has looked at it."""
-    tick.amend(request.service, pause=None, restarts=(), failures=0, retry_at=None)
+    tick.amend(request.service, pause=None, restarts=(), failures=0, retry_at=None, unhealthy=False)
     text = f"resumed{f' by {request.by}' if request.by else ''}"
     tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text)
     tick.put(replace(tick.service(request.service), last_decision=""))

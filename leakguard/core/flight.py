@@ -19,6 +19,7 @@ HEALTH_SLACK_S = 5.0
 """How long after its own deadline a health check without an answer counts as failed."""
 BACK_OFF_S = (5.0, 15.0, 60.0, 300.0)
 """The breaker holds the next attempt back this long after one, two, … failures in a row."""
+SKIPPED = "skipped"
 SMOOTHING = 0.5
 HALF = 0.5
 BORN_SLACK_S = 2.0
@@ -188,7 +189,7 @@ def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:
 
 def _end_stale(tick: Tick, service: ServiceState, flight: Flight, message: str) -> None:
     name = service.record.name
-    _end(tick, service, flight, "skipped", failed=False)
+    _end(tick, service, flight, SKIPPED, failed=False)
     tick.event(
         EventKind.RESTART_SKIPPED, name, Severity.INFO,
         f"{name} was not restarted: {message or 'it runs anew already'}",
@@ -210,6 +211,8 @@ def _end(
     return tick.amend(
         record.name,
         flight=None,
+        flight_ended=record.flight_ended if outcome == SKIPPED else tick.now,
+        unhealthy=failed and flight.stage is FlightStage.HEALTH,
         failures=failures,
         retry_at=tick.now.plus(wait) if failures else None,
         restart_counts=counts,

@@ -1,12 +1,13 @@
 """What may hold a restart back: one table of guard and trigger, one function per guard.
 
-The table is the rule. Grace waits for nothing that cannot wait: it never holds a hard threshold
-nor an exhaustion whose early edge lies inside it (a 12 MB/s leak fills 256 MiB in 20 s, again
-and again). The breaker counts every restart whatever its cause; when it is open the service is
-still watched and people are told. A person's `restart` acts in observe mode and in grace; pause
-and breaker refuse it unless it is forced, a restart in flight always does (a second act on the
-same incarnation would be a double restart). A restart for a forecast is futile while the growth
-is in files that outlive the service; a threshold is a person's own rule.
+The table is the rule. Grace waits for nothing that cannot wait: it never holds a hard threshold nor
+an exhaustion whose early edge lies inside it (a 12 MB/s leak fills 256 MiB in 20 s, again and
+again). A group holds what it is asked about outside (`core/groups.py`). The breaker counts every
+restart whatever its cause; when it is open the service is still watched and people are told. A
+person's `restart` acts in observe mode and in grace; pause and breaker refuse it unless it is
+forced, a restart in flight always does (a second act on the same incarnation would be a double
+restart). A restart for a forecast is futile while the growth is in files that outlive the service;
+a threshold is a person's own rule.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ class Guard(StrEnum):
     PAUSED = "paused"
     BREAKER = "breaker"
     STORE = "store"
+    GROUP = "group"
     FUTILE = "futile"
     GRACE = "grace"
     OBSERVE = "observe"
@@ -53,25 +55,38 @@ HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.PAUSED: _EVERY,
     Guard.BREAKER: _EVERY,
     Guard.STORE: _CAN_WAIT | {Trigger.MANUAL},
+    Guard.GROUP: _EVERY - {Trigger.RESPAWN},
     Guard.FUTILE: frozenset({Trigger.FORECAST, Trigger.EXHAUSTION}),
     Guard.GRACE: _CAN_WAIT,
     Guard.OBSERVE: _BY_ITSELF - {Trigger.RESPAWN},
 }
 """Which triggers each guard may hold back; what is not listed passes."""
 
+_NOTHING: Mapping[Guard, str] = {}
+
 KEPT_RESTARTS = 32
 """Restarts remembered per service, for people; more when the breaker has to count more."""
+
+ENDS_SOON = frozenset({Guard.IN_FLIGHT.value, Guard.STORE.value, Guard.GROUP.value})
+"""What ends by itself before long: a scheduled restart that only these hold stays due."""
 
 YIELDS_TO_FORCE = frozenset({Guard.PAUSED, Guard.BREAKER})
 """Guards that a forced manual restart overrides."""
 
 
 def veto(
-    proposal: Proposal, service: ServiceState, rules: ServiceRules, now: Instant, *, durable: bool
+    proposal: Proposal,
+    service: ServiceState,
+    rules: ServiceRules,
+    now: Instant,
+    *,
+    durable: bool,
+    others: Mapping[Guard, str] = _NOTHING,
 ) -> tuple[Veto, ...]:
     """Give every guard that holds `proposal` back, with its reason; empty when it may pass.
 
-    `durable` tells whether the last commit reached the disk.
+    `durable` tells whether the last commit reached the disk. `others` are the reasons of guards
+    that look beyond the service: at its group, and at what it depends on.
     """
     vetoes = []
     for guard, asks in _ASKED.items():
@@ -80,6 +95,7 @@ def veto(
         if proposal.forced and guard in YIELDS_TO_FORCE:
             continue
         reason = asks(service, rules, now) if guard is not Guard.STORE else _store(durable=durable)
+        reason = reason or others.get(guard, "")
         if reason:
             vetoes.append(Veto(guard=guard.value, reason=reason))
     return tuple(vetoes)
@@ -182,6 +198,7 @@ _ASKED: Mapping[Guard, Callable[[ServiceState, ServiceRules, Instant], str]] = {
     Guard.PAUSED: _paused,
     Guard.BREAKER: _breaker,
     Guard.STORE: lambda _service, _rules, _now: "",
+    Guard.GROUP: lambda _service, _rules, _now: "",
     Guard.FUTILE: _futile,
     Guard.GRACE: _grace,
     Guard.OBSERVE: _observe,

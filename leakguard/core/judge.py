@@ -3,10 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from leakguard.core import groups
 from leakguard.core.decision import Decision, Reply, RestartService, Verb
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
-from leakguard.core.guards import Guard, Veto, recent_restarts, remember, restarts_left, veto
+from leakguard.core.guards import (
+    ENDS_SOON,
+    Guard,
+    Veto,
+    recent_restarts,
+    remember,
+    restarts_left,
+    veto,
+)
 from leakguard.core.policy import Proposal, ServiceRules, Trigger
 from leakguard.core.severity import Severity
 from leakguard.core.state import Flight, ServiceState
@@ -17,9 +26,6 @@ RESPAWN_CEILING_S = 60.0
 
 HELD_QUIET_S = 600.0
 """A veto is news again when its trigger was quiet for this long."""
-
-_ONE_SHOT = frozenset({Trigger.MANUAL, Trigger.SCHEDULE})
-"""Triggers that are proposed once, so each of their vetoes is news."""
 
 _NEVER = frozenset(
     {Guard.OBSERVE.value, Guard.NO_DRIVER.value, Guard.CANNOT_ACT.value, Guard.FUTILE.value}
@@ -36,12 +42,14 @@ def judge(
     chosen: Proposal | None = None
     all_vetoes: list[Veto] = []
     for proposal in ordered:
-        vetoes = veto(proposal, tick.service(name), rules, tick.now, durable=tick.durable)
+        vetoes = _vetoes(tick, name, proposal, rules)
         if not vetoes and chosen is None:
             chosen = proposal
         elif vetoes:
             held.append((proposal, vetoes[0]))
             all_vetoes += vetoes
+        if vetoes and proposal.trigger is Trigger.SCHEDULE and not _stays_due(vetoes):
+            tick.amend(name, due=None)
     _report_vetoes(tick, name, held, rules, silent=chosen is not None)
     for proposal in ordered:
         if proposal.request_id and proposal is not chosen:
@@ -51,6 +59,16 @@ def judge(
     if not ordered:
         return None
     return _decide(tick, name, Verb.HOLD, ordered[0], tuple(all_vetoes))
+
+
+def _vetoes(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> tuple[Veto, ...]:
+    others = {Guard.GROUP: groups.reason(tick, name, proposal)}
+    service = tick.service(name)
+    return veto(proposal, service, rules, tick.now, durable=tick.durable, others=others)
+
+
+def _stays_due(vetoes: tuple[Veto, ...]) -> bool:
+    return all(found.guard in ENDS_SOON for found in vetoes)
 
 
 def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> Decision:
@@ -68,7 +86,7 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
     if not first:
         restarts = remember(record, proposal.trigger.value, rules, tick.now)
     running = service.sample.incarnation if service.sample is not None else None
-    tick.amend(name, flight=flight, restarts=restarts, settling=None)
+    tick.amend(name, flight=flight, restarts=restarts, settling=None, due=None)
     tick.actions.append(
         RestartService(
             id=action_id, service=name, incarnation=running, trigger=proposal.trigger,
@@ -133,7 +151,7 @@ def _report_vetoes(
     told = {key: at for key, at in service.held.items() if 0 <= now - at < HELD_QUIET_S}
     for proposal, first in held:
         key = _held_key(proposal, first)
-        if key in told and proposal.trigger not in _ONE_SHOT:
+        if key in told and not _is_one_shot(tick, name, proposal):
             told[key] = now
         elif not silent:
             told[key] = now
@@ -141,6 +159,13 @@ def _report_vetoes(
         if not silent:
             _open_breaker(tick, name, proposal, first, rules)
     tick.put(replace(tick.service(name), held=told))
+
+
+def _is_one_shot(tick: Tick, name: str, proposal: Proposal) -> bool:
+    """Tell whether a proposal comes only once, so that each of its vetoes is news."""
+    if proposal.trigger is Trigger.SCHEDULE:
+        return tick.service(name).record.due is None
+    return proposal.trigger is Trigger.MANUAL
 
 
 def _held_key(proposal: Proposal, first: Veto) -> str:

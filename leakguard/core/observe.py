@@ -126,7 +126,7 @@ def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: Serv
 def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
     """Start a new series for a new incarnation."""
     service = tick.service(sample.service)
-    record = replace(service.record, incarnation=sample.incarnation)
+    record = replace(service.record, incarnation=sample.incarnation, unhealthy=False)
     same_measure = service.sample is None or service.sample.measure is sample.measure
     lives = service.series.ended() if same_measure else ()
     return tick.put(

@@ -15,6 +15,8 @@ YOUNG_S = 30.0
 YOUNG_PACE_S = 0.5
 WAITING_PACE_S = 0.25
 BEYOND_PACE_S = 1.0
+TURN_PACE_S = 1.0
+TURN_LASTS_S = 15.0
 MISSING_FAST_S = 60.0
 MISSING_PACE_S = 1.0
 
@@ -30,9 +32,19 @@ def pace(service: ServiceState, rules: ServiceRules, now: Instant) -> float:
     if service.fastest_bytes_per_s < LIVELY_BYTES_PER_S:
         floor = max(floor, min(QUIET_FLOOR_S, idle))
     wanted = min((_reach(d, rise) for d in _distances(service, rules)), default=idle)
+    if _waits_its_turn(service, now):
+        wanted = min(wanted, TURN_PACE_S)
     if service.sample.age_s < YOUNG_S:
         wanted = min(wanted, YOUNG_PACE_S)
     return max(floor, min(idle, wanted))
+
+
+def _waits_its_turn(service: ServiceState, now: Instant) -> bool:
+    """Whether its group held it back just now: it goes as soon as it may."""
+    return any(
+        key.endswith("/group") and now.boot_s - at < TURN_LASTS_S
+        for key, at in service.held.items()
+    )
 
 
 def _reach(distance: float, rise: float) -> float:

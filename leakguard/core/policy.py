@@ -108,6 +108,19 @@ class GuardRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRules:
+    """What holds for services that stand in for each other, whatever drivers they have."""
+
+    name: str
+    max_parallel: int = 1
+    """So many restarts may be under way in it at a time, health gates included."""
+    min_healthy: int = 0
+    """A restart that can wait leaves at least so many members running and well."""
+    stagger_s: float = 0.0
+    """Time between the end of one restart and the begin of the next that can wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
     """How often a service is sampled: `idle_s` apart at rest, down to `floor_s` near a limit."""
 
@@ -146,6 +159,7 @@ class ServiceRules:
     guards: GuardRules = field(default_factory=GuardRules)
     pacing: Pacing = field(default_factory=Pacing)
     restart: RestartRules = field(default_factory=RestartRules)
+    group: GroupRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,15 @@ from leakguard.core.facts import (
 from leakguard.core.forecast import Forecast, LimitKind
 from leakguard.core.inbox import RestartRequest, ScheduleDue
 from leakguard.core.instant import Instant, rfc3339
-from leakguard.core.policy import Act, CatchUp, Proposal, Respawn, ServiceRules, Trigger
+from leakguard.core.policy import (
+    Act,
+    CatchUp,
+    Proposal,
+    Respawn,
+    ScheduleRule,
+    ServiceRules,
+    Trigger,
+)
 from leakguard.core.sample import Absent
 from leakguard.core.state import ServiceState
 from leakguard.core.trend import Verdict
@@ -34,6 +42,8 @@ TAIL_LEADS = 3.0
 """A risk that lies only in the tail of a wide range is no reason: the median must be this near."""
 LATE_S = 90.0
 """A scheduled moment noticed later than this was missed, and `catch_up` decides."""
+DUE_LASTS_S = 6 * 3600.0
+"""A scheduled restart that is held back waits this long, or until the next moment of its kind."""
 CLOCK_WAS_SET_BACK_S = 7200.0
 """A remembered moment further in the future than this is not believed."""
 
@@ -47,6 +57,12 @@ def lead_s(service: ServiceState, rules: ServiceRules) -> float:
     if measured is None:
         return LEAD_UNMEASURED_S
     return min(LEAD_CEILING_S, max(LEAD_FLOOR_S, 2 * measured))
+
+
+def margin_s(service: ServiceState) -> float:
+    """Give how long before its end a restart must begin at the latest."""
+    measured = service.record.stop_start_s
+    return LEAD_UNMEASURED_S if measured is None else max(LEAD_FLOOR_S, 2 * measured)
 
 
 def _lead_now_s(service: ServiceState, rules: ServiceRules, *, sure: bool) -> float:
@@ -156,7 +172,32 @@ def by_schedule(
         return f"scheduled for {moment}, noticed {format_duration(late)} late: catch_up is skip"
     if late > LATE_S and service.sample.age_s + now.since(service.sample.at) < late:
         return f"scheduled for {moment}, but it has been started anew since"
-    below = _below(service, rules, due.cron)
+    return _scheduled(due.due_wall_s, service, rules, rule)
+
+
+def by_due(service: ServiceState, rules: ServiceRules, now: Instant) -> Proposal | str | None:
+    """Propose the scheduled restart that is still to come; a text says why it is given up."""
+    due = service.record.due
+    if due is None:
+        return None
+    rule = next((r for r in rules.policy.schedules if r.cron == due.cron), None)
+    moment = rfc3339(due.due_wall_s)
+    if rule is None:
+        return f"scheduled for {moment}, but there is no such schedule any more"
+    if now.since(due.since) > DUE_LASTS_S:
+        return f"scheduled for {moment}, but held back for {format_duration(DUE_LASTS_S)}"
+    if service.sample is None or service.record.missing:
+        return None
+    if service.sample.age_s + now.since(service.sample.at) < now.since(due.since):
+        return f"scheduled for {moment}, but it has been started anew since"
+    return _scheduled(due.due_wall_s, service, rules, rule)
+
+
+def _scheduled(
+    due_wall_s: float, service: ServiceState, rules: ServiceRules, rule: ScheduleRule
+) -> Proposal | str:
+    moment = rfc3339(due_wall_s)
+    below = _below(service, rules, rule.cron)
     if below:
         return f"scheduled for {moment}, but {below}"
     return Proposal(

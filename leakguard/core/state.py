@@ -117,6 +117,15 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A scheduled restart that something held back which ends by itself: it waits for that."""
+
+    cron: str
+    due_wall_s: float
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
     """What must survive the daemon: written to the store in the tick that changed it."""
 
@@ -133,6 +142,12 @@ class ServiceRecord:
     """Measured time from decision to the first sample of the new incarnation, smoothed."""
     fired: Mapping[str, float] = field(default_factory=dict)
     """Last moment (wall clock) of each cron expression that was dealt with."""
+    due: Due | None = None
+    """The scheduled restart that is still to come."""
+    flight_ended: Instant | None = None
+    """When its last restart was over, well or not."""
+    unhealthy: bool = False
+    """The health gate of its last restart failed, and nothing has happened since."""
     problems: Mapping[str, Problem] = field(default_factory=dict)
     missing: bool = False
     unreadable: bool = False

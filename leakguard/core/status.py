@@ -84,6 +84,10 @@ class ServiceStatus:
     threshold_bytes: int | None = None
     next_schedule: str | None = None
     """When the next scheduled restart is due."""
+    group: str = ""
+    """The group that it is in."""
+    due: str | None = None
+    """The moment of a scheduled restart that was held back and is still to come."""
     last_decision: str = ""
     """The last decision and its reason, in one sentence."""
     restarts: tuple[RestartStatus, ...] = ()
@@ -184,6 +188,8 @@ def _project_one(
         driver=rules.restart.driver,
         threshold_bytes=threshold_bytes(service, rules),
         next_schedule=extra.next_schedule,
+        group=rules.group.name if rules.group is not None else "",
+        due=rfc3339(record.due.due_wall_s) if record.due is not None else None,
         last_decision=service.last_decision,
         restarts=tuple(
             RestartStatus(at=r.at.rfc3339(), reason=r.reason) for r in record.restarts[-10:]

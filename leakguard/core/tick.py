@@ -15,6 +15,7 @@ from leakguard.core.alerts import (
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
 from leakguard.core.instant import Instant
+from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Sample
 from leakguard.core.series import Series
 from leakguard.core.severity import Severity
@@ -32,6 +33,8 @@ class Tick:
     own: ServiceRecord
     alert_rules: AlertRules
     durable: bool
+    rules: Mapping[str, ServiceRules] = field(default_factory=dict)
+    """By the names under `services`: what a service must know of the others."""
     changed: set[str] = field(default_factory=set)
     samples: list[Sample] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -42,7 +45,15 @@ class Tick:
     pace: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state: State, now: Instant, rules: AlertRules, *, durable: bool) -> "Tick":
+    def of(
+        cls,
+        state: State,
+        now: Instant,
+        alerts: AlertRules,
+        rules: Mapping[str, ServiceRules],
+        *,
+        durable: bool,
+    ) -> "Tick":
         """Lay out the workbench for `state`."""
         return cls(
             now=now,
@@ -50,9 +61,14 @@ class Tick:
             serial=state.serial,
             services=dict(state.services),
             own=state.own,
-            alert_rules=rules,
+            alert_rules=alerts,
             durable=durable,
+            rules=rules,
         )
+
+    def rules_of(self, service: str) -> ServiceRules | None:
+        """Give the rules of a guarded service; `worker:2` follows those of `worker`."""
+        return self.rules.get(service.partition(":")[0])
 
     def next_id(self) -> str:
         """Give an id that is unique over the life of the state and equal in a replay."""

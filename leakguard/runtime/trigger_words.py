@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from leakguard.core.policy import Act, CatchUp, Mode, ServiceRules
-from leakguard.core.units import format_duration
+from leakguard.core.policy import Act, CatchUp, GroupRules, Mode, ServiceRules
+from leakguard.core.units import counted, format_duration
 
 _WHO = {
     Act.ALWAYS: "",
@@ -55,7 +55,18 @@ def _guards(rules: ServiceRules) -> Iterator[str]:
     if guards.grace_s:
         grace = format_duration(guards.grace_s)
         yield f"grace: schedules, age and slow forecasts wait {grace} after a start"
+    if rules.group is not None:
+        yield _group(rules.group)
     yield (
         f"breaker: after {guards.max_restarts} restarts within {format_duration(guards.per_s)} "
         "leakguard only watches and alerts"
     )
+
+
+def _group(group: GroupRules) -> str:
+    parts = [f"{counted(group.max_parallel, 'restart')} at a time"]
+    if group.min_healthy:
+        parts.append(f"{group.min_healthy} stay healthy unless the memory runs out")
+    if group.stagger_s:
+        parts.append(f"{format_duration(group.stagger_s)} between the end of one and the next")
+    return f"group {group.name}: {', '.join(parts)}"

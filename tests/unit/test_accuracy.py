@@ -52,7 +52,7 @@ def hits(
     key: str = KEY,
 ) -> set[str]:
     """Give how a kill is counted."""
-    tick = Tick.of(State(instance="t"), NOW, AlertRules(), durable=True)
+    tick = Tick.of(State(instance="t"), NOW, AlertRules(), {}, durable=True)
     domains = {key: DomainState(series=Series(), foretold=foretold, expected=expected)}
     score(tick, [kill], domains)
     assert set(tick.own.predictions.values()) <= {1}

@@ -15,6 +15,7 @@ from leakguard.config.document import loadable
 from leakguard.config.problems import keys_of
 from leakguard.config.restarting import (
     Forecast,
+    Group,
     Health,
     MaxRestarts,
     Restart,
@@ -27,8 +28,8 @@ from leakguard.config.values import options_model
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config" / "leakguard.example.yaml"
 MODELS: list[type[BaseModel]] = [
-    Defaults, Forecast, Health, Http, MaxRestarts, Restart, Route, Schedule, Service, Settings,
-    StateFile, Threshold,
+    Defaults, Forecast, Group, Health, Http, MaxRestarts, Restart, Route, Schedule, Service,
+    Settings, StateFile, Threshold,
 ]  # fmt: skip
 
 

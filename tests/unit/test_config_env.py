@@ -90,7 +90,7 @@ def test_a_short_variable_is_refined_by_a_longer_one(tmp_path: Path) -> None:
         ("SERVICES__WORKER__MODE", "atc", "$LEAKGUARD_SERVICES__WORKER__MODE: services.worker.mode: must be one of "),
         ("SERVICES__WORKER__LIMIT", "900", "$LEAKGUARD_SERVICES__WORKER__LIMIT: services.worker.limit: '900' is not a size"),
         ("SERVICES__WORKER__RESTART__MAX_RESTARTS__COUNT", "x", "$LEAKGUARD_SERVICES__WORKER__RESTART__MAX_RESTARTS__COUNT: services.worker.restart.max_restarts.count: must be a whole number"),
-        ("GROUPS__WORKERS__MAX_PARALLEL", "1", "$LEAKGUARD_GROUPS__WORKERS__MAX_PARALLEL: groups: this version does not have groups"),
+        ("GROUPS__WORKERS__MAX_PARALEL", "1", "$LEAKGUARD_GROUPS__WORKERS__MAX_PARALEL: groups.workers.max_paralel: is not known here - did you mean 'max_parallel'?"),
         ("HTTP____LISTEN", "x", "$LEAKGUARD_HTTP____LISTEN: an empty name between __ - "),
         ("ALERTS__ROUTES", "[{to: [", "$LEAKGUARD_ALERTS__ROUTES: alerts.routes: this is not YAML - "),
         ("HTTP__TOKEN_FILE", "/nowhere", "$LEAKGUARD_HTTP__TOKEN_FILE: http.token_file: cannot read /nowhere: No such file"),

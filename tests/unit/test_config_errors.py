@@ -54,8 +54,25 @@ ONE_PROBLEM = [
         "leave it out"),
     ),
     (
-        top("groups: {}"),
-        "config.yaml:2: groups: this version does not have groups - leave it out",
+        restart("group: workers") + "groups: {worker: {}}",
+        "config.yaml:4: services.w.restart.group: no group 'workers' - did you mean 'worker'?",
+    ),
+    (
+        f"{WORKER}defaults: {{restart: {{group: workers}}}}",
+        "config.yaml:2: defaults.restart.group: no group 'workers' - there are: none",
+    ),
+    (
+        restart("group: ws") + "groups: {ws: {min_healthy: 1}}",
+        ("config.yaml:5: groups.ws.min_healthy: 1 of 1 member must stay healthy, so none could "
+        "ever be restarted - make it smaller"),
+    ),
+    (
+        top("groups: {ws: {max_parallel: 0}}"),
+        "config.yaml:2: groups.ws.max_parallel: must be 1 or more",
+    ),
+    (
+        top("groups: {ws: {stagger: 30}}"),
+        "config.yaml:2: groups.ws.stagger: a bare number has no unit - write 30s",
     ),
     (
         "services: {a:b: {target: {cmdline: w}}}",

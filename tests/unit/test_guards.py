@@ -1,5 +1,6 @@
 """The table of triggers and guards, a test a cell, and what each guard says."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,7 @@ PASSES = {
     Guard.PAUSED: set[Trigger](),
     Guard.BREAKER: set[Trigger](),
     Guard.STORE: {Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
+    Guard.GROUP: {Trigger.RESPAWN},
     Guard.FUTILE: set(Trigger) - {Trigger.FORECAST, Trigger.EXHAUSTION},
     Guard.GRACE: {Trigger.MANUAL, Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
     Guard.OBSERVE: {Trigger.MANUAL, Trigger.RESPAWN},
@@ -86,11 +88,14 @@ HELD: dict[Guard, tuple[ServiceState, ServiceRules, bool]] = {
     ),
     Guard.BREAKER: (replace(FREE, record=record(restarts=restarts(9, 8, 7, 6))), FREE_RULES, True),
     Guard.STORE: (FREE, FREE_RULES, False),
+    Guard.GROUP: (FREE, FREE_RULES, True),
     Guard.FUTILE: (replace(FREE, assessment=filling(0.75)), FREE_RULES, True),
     Guard.GRACE: (service_of(sample_of(NOW, 100.0, age_s=30.0)), FREE_RULES, True),
     Guard.OBSERVE: (FREE, guarded(mode=Mode.OBSERVE), True),
 }
 """For each guard, a state in which it and no other has a reason."""
+ELSEWHERE: dict[Guard, str] = {Guard.GROUP: "group workers: another one is being restarted"}
+"""What is found beyond the service, for the guards that look there."""
 
 
 def ask(
@@ -100,10 +105,11 @@ def ask(
     *,
     durable: bool = True,
     forced: bool = False,
+    others: Mapping[Guard, str] | None = None,
 ) -> tuple[Veto, ...]:
     """Ask all guards about one proposal."""
     proposal = Proposal(trigger=trigger, reason="because", forced=forced)
-    return veto(proposal, service, rules, NOW, durable=durable)
+    return veto(proposal, service, rules, NOW, durable=durable, others=others or {})
 
 
 def reason(guard: Guard, service: ServiceState, rules: ServiceRules = FREE_RULES) -> str:
@@ -118,7 +124,9 @@ def test_cell(guard: Guard, trigger: Trigger) -> None:
     """Each guard holds the triggers of its row in the table, and lets the others pass."""
     service, rules, durable = HELD[guard]
     held = [] if trigger in PASSES[guard] else [guard.value]
-    assert [v.guard for v in ask(trigger, service, rules, durable=durable)] == held
+    others = {g: why for g, why in ELSEWHERE.items() if g is guard}
+    vetoes = ask(trigger, service, rules, durable=durable, others=others)
+    assert [v.guard for v in vetoes] == held
 
 
 @pytest.mark.parametrize("trigger", Trigger)
@@ -158,7 +166,7 @@ def test_vetoes_come_in_the_order_of_the_guards() -> None:
         cannot_act="nobody starts it again",
     )
     rules = guarded(mode=Mode.OBSERVE, restart=RestartRules(driver=""))
-    vetoes = ask(Trigger.SCHEDULE, service, rules, durable=False)
+    vetoes = ask(Trigger.SCHEDULE, service, rules, durable=False, others=ELSEWHERE)
     holding = [guard.value for guard in Guard if Trigger.SCHEDULE in HOLDS[guard]]
     assert [v.guard for v in vetoes] == holding
 
