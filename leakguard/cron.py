@@ -5,7 +5,7 @@ skips fires as soon as the clock goes on, one that the clock repeats fires once;
 with `*` as minute or hour follows the clock as it runs.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -50,8 +50,17 @@ def parse(expr: str) -> str:
     return normal
 
 
-def upcoming(expr: str, timezone: str, after: datetime, n: int) -> list[datetime]:
-    """Give the next `n` moments after `after`, in `timezone`, each later than the one before."""
+def upcoming(
+    expr: str, timezone: str, after: datetime, n: int, *, delay_s: float = 0.0
+) -> list[datetime]:
+    """Give the next `n` moments after `after`, in `timezone`, each later than the one before.
+
+    `delay_s`: each of them comes so much later than the expression says.
+    """
+    if delay_s:
+        by = timedelta(seconds=delay_s)
+        found = upcoming(expr, timezone, after.astimezone(UTC) - by, n)
+        return [(one.astimezone(UTC) + by).astimezone(one.tzinfo) for one in found]
     zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
     moments: list[datetime] = []
     last = after.astimezone(UTC)

@@ -39,7 +39,7 @@ class Compiler:
         channels = self._channels()
         return Plan(
             host=host,
-            services=self._services(),
+            services=self._services(host),
             channels=channels,
             alerts=self._alerts(settings.alerts, host),
             http=self._http(settings.http),
@@ -49,13 +49,14 @@ class Compiler:
             sources=files,
         )
 
-    def _services(self) -> tuple[ServicePlan, ...]:
+    def _services(self, host: str) -> tuple[ServicePlan, ...]:
         zone = local_timezone(self.environ)
         compiler = ServiceCompiler(
             defaults=self.settings.defaults,
             choices=self.choices,
             origins=self.origins,
             timezone=zone if is_timezone(zone) else "UTC",
+            host=host,
             groups=together.group_rules(self.settings.groups),
             problems=self.problems,
             warnings=self.warnings,

@@ -84,6 +84,11 @@ class Schedule(Model):
         default=CatchUp.RUN,
         description="What to do about a time that passed while nobody could act: run or skip.",
     )
+    splay: Duration = Field(
+        default=read_seconds("0s"),
+        description="Spread the times of many hosts and services over this long: each comes later"
+        " by a share that host, service and cron decide, and that stays the same.",
+    )
 
 
 class MaxRestarts(Model):

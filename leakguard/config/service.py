@@ -1,5 +1,6 @@
 """One service's settings become its plan; what only shows across settings is found here."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -55,6 +56,7 @@ class ServiceCompiler:
     choices: Choices
     origins: Origins
     timezone: str
+    host: str
     groups: Mapping[str, GroupRules]
     problems: list[Problem]
     warnings: list[str]
@@ -148,7 +150,7 @@ class ServiceCompiler:
             mode=service.mode,
             measure=service.measure,
             limit=service.limit,
-            policy=_policy(restart, service.timezone or self.timezone),
+            policy=_policy(restart, service.timezone or self.timezone, f"{self.host}/{name}"),
             guards=GuardRules(
                 grace_s=restart.grace,
                 max_restarts=restart.max_restarts.count,
@@ -262,7 +264,7 @@ def _wrong_health(health: Health | None) -> Iterator[tuple[Loc, str]]:
         yield (*at, "every"), "is longer than within - make it shorter"
 
 
-def _policy(restart: Restart, timezone: str) -> Policy:
+def _policy(restart: Restart, timezone: str, whose: str) -> Policy:
     forecast, threshold = restart.forecast, restart.threshold
     return Policy(
         threshold=ThresholdRule(above=threshold.above, for_s=threshold.for_)
@@ -276,18 +278,32 @@ def _policy(restart: Restart, timezone: str) -> Policy:
         )
         if forecast
         else None,
-        schedules=tuple(_schedule(schedule, timezone) for schedule in restart.schedule),
+        schedules=tuple(_schedule(schedule, timezone, whose) for schedule in restart.schedule),
         max_age_s=restart.max_age,
     )
 
 
-def _schedule(schedule: Schedule, timezone: str) -> ScheduleRule:
+def _schedule(schedule: Schedule, timezone: str, whose: str) -> ScheduleRule:
     return ScheduleRule(
         cron=schedule.cron,
         timezone=timezone,
         skip_below=schedule.skip_below,
         catch_up=schedule.catch_up,
+        splay_s=schedule.splay,
+        delay_s=share_of(schedule.splay, f"{whose}/{schedule.cron}"),
     )
+
+
+def share_of(splay_s: float, whose: str) -> float:
+    """Give a whole number of seconds below `splay_s` that depends on `whose` alone.
+
+    No chance is in it: `check` can say today when tomorrow's restart comes, and a restart of
+    leakguard does not draw another time.
+    """
+    if splay_s < 1:
+        return 0.0
+    digest = hashlib.sha256(whose.encode()).digest()
+    return float(int.from_bytes(digest[:8]) % int(splay_s))
 
 
 def _health(health: Health | None) -> HealthSpec | None:

@@ -84,6 +84,10 @@ class ScheduleRule:
     timezone: str = "UTC"
     skip_below: Amount | None = None
     catch_up: CatchUp = CatchUp.RUN
+    splay_s: float = 0.0
+    """Over so long a time the moments of many hosts and services are spread …"""
+    delay_s: float = 0.0
+    """… and this is the share of this one: each moment comes so much later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

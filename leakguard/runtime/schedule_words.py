@@ -8,8 +8,11 @@ from zoneinfo import ZoneInfo
 from leakguard import cron
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import ScheduleRule
+from leakguard.core.units import format_duration
 
 NEXT = 5
+_MINUTES = "%a %d %b %Y %H:%M %Z"
+_SECONDS = "%a %d %b %Y %H:%M:%S %Z"
 _AHEAD = timedelta(days=365)
 _STEP = timedelta(hours=6)  # no zone changes its clock twice within this
 
@@ -36,18 +39,23 @@ class ScheduleReport:
 def report(rule: ScheduleRule, now: Instant) -> ScheduleReport:
     """Explain one schedule as of `now`."""
     start = datetime.fromtimestamp(now.wall_s, UTC)
-    words = cron.explain(rule.cron)
-    moments = cron.upcoming(rule.cron, rule.timezone, start, NEXT)
+    words = f"{cron.explain(rule.cron)}{delay_words(rule)}"
+    form = _SECONDS if rule.delay_s else _MINUTES
+    moments = cron.upcoming(rule.cron, rule.timezone, start, NEXT, delay_s=rule.delay_s)
     return ScheduleReport(
         cron=rule.cron,
         words=words if rule.skip_below is None else f"{words}, unless below {rule.skip_below}",
         timezone=rule.timezone,
-        next=tuple(
-            NextTime(text=m.strftime("%a %d %b %Y %H:%M %Z"), at=rfc3339(m.timestamp()))
-            for m in moments
-        ),
+        next=tuple(NextTime(text=m.strftime(form), at=rfc3339(m.timestamp())) for m in moments),
         notes=tuple(clock_notes(rule.cron, rule.timezone, start)),
     )
+
+
+def delay_words(rule: ScheduleRule) -> str:
+    """Say how much later the moments of this service come than the expression says."""
+    if not rule.splay_s:
+        return ""
+    return f", here {format_duration(rule.delay_s)} later (splay {format_duration(rule.splay_s)})"
 
 
 def clock_notes(expr: str, timezone: str, start: datetime) -> Iterator[str]:

@@ -41,11 +41,17 @@ class Schedule:
     service: str
     cron: str
     timezone: str
+    delay_s: float = 0.0
+    """Each moment comes so much later than the expression says."""
 
     @property
     def key(self) -> str:
         """Name the job."""
         return f"restart/{self.service}/{self.cron}"
+
+    def first_after(self, after: datetime) -> datetime:
+        """Give the first moment after `after`; raises what is wrong with expression or zone."""
+        return cron.upcoming(self.cron, self.timezone, after, 1, delay_s=self.delay_s)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +79,10 @@ class CronMoments(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
         """
         after = max(previous, now) if previous is not None else now
         try:
-            return self.first_after(after)
+            return self._schedule.first_after(after)
         except Exception:
             log.exception("service=%s its schedule cannot be computed", self._schedule.service)
             return now + AGAIN
-
-    def first_after(self, after: datetime) -> datetime:
-        """Give the first moment after `after`; raises what is wrong with expression or zone."""
-        return cron.upcoming(self._schedule.cron, self._schedule.timezone, after, 1)[0]
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
@@ -157,7 +159,7 @@ class Scheduler:
         """Raise what `replace` would stumble over: an expression or a zone that cannot be used."""
         now = self._now()
         for schedule in schedules:
-            CronMoments(schedule).first_after(now)
+            schedule.first_after(now)
 
     def replace(self, schedules: Iterable[Schedule], fired: Mapping[str, float]) -> None:
         """Take a new set of restart schedules."""
@@ -277,7 +279,7 @@ def _latest(schedule: Schedule, after: datetime, until: datetime) -> datetime | 
 def _last_from(schedule: Schedule, start: datetime, until: datetime) -> datetime | None:
     latest = None
     while True:
-        moment = cron.upcoming(schedule.cron, schedule.timezone, latest or start, 1)[0]
+        moment = schedule.first_after(latest or start)
         if moment > until:
             return latest
         latest = moment

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from leakguard.core.policy import Act, CatchUp, GroupRules, Mode, ServiceRules
 from leakguard.core.units import counted, format_duration
+from leakguard.runtime.schedule_words import delay_words
 
 _WHO = {
     Act.ALWAYS: "",
@@ -43,7 +44,8 @@ def _triggers(rules: ServiceRules) -> Iterator[str]:
         below = schedule.skip_below
         unless = f", unless {measure} is below {below}" if below is not None else ""
         missed = "made up for" if schedule.catch_up is CatchUp.RUN else "skipped"
-        yield f"schedule: {schedule.cron} in {schedule.timezone}{unless}; a missed time is {missed}"
+        when = f"{schedule.cron} in {schedule.timezone}{delay_words(schedule)}"
+        yield f"schedule: {when}{unless}; a missed time is {missed}"
     if policy.max_age_s is not None:
         yield f"age: it has run for {format_duration(policy.max_age_s)}"
 

@@ -77,7 +77,7 @@ class Upkeep:
 def schedules_of(plan: Plan) -> list[Schedule]:
     """Give every restart schedule of a plan."""
     return [
-        Schedule(service=s.rules.name, cron=rule.cron, timezone=rule.timezone)
+        Schedule(service=s.rules.name, cron=rule.cron, timezone=rule.timezone, delay_s=rule.delay_s)
         for s in plan.services
         for rule in s.rules.policy.schedules
     ]

@@ -66,3 +66,11 @@ def test_scheduled_moments_come_in_order() -> None:
 def test_no_schedule_is_never_due() -> None:
     """Without a schedule nothing comes."""
     assert Due.after((), MIDNIGHT_S).soonest() == float("inf")
+
+
+def test_a_splay_moves_the_moments() -> None:
+    """The back-test restarts when the daemon would."""
+    rule = ScheduleRule(cron="0 3 * * *", delay_s=90.0)
+    due = Due.after((rule,), 0.0)
+    assert [due.take()[1], due.take()[1]] == [3 * 3600 + 90.0, 27 * 3600 + 90.0]
+    assert Moments(schedules=(rule,), windows=()).next_after(3 * 3600.0) == 3 * 3600 + 90.0

@@ -1,9 +1,13 @@
 """What the configuration says between services."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from leakguard.config.service import share_of
 from leakguard.core.policy import GroupRules
+from leakguard.runtime.schedule_words import report
 from leakguard.runtime.trigger_words import guards_in_words
+from leakguard.testing.clock import FakeClock
 from leakguard.testing.settings import load_text, problems
 
 GROUPED = """
@@ -52,3 +56,47 @@ groups: {ws: {min_healthy: 3}}
 services: {a: {target: {cmdline: a}, each: true, restart: {group: ws}}}
 """
     assert problems(tmp_path, text) == []
+
+
+SPLAYED = """
+host: web-1
+services:
+  a: {target: {cmdline: a}, restart: {schedule: {cron: "0 3 * * *", splay: 10m}}}
+  b: {target: {cmdline: b}, restart: {schedule: {cron: "0 3 * * *", splay: 10m}}}
+  c: {target: {cmdline: c}, restart: {schedule: {cron: "0 3 * * *"}}}
+"""
+
+
+def delays(folder: Path, text: str) -> list[float]:
+    """Give how much later each service is restarted than its cron expression says."""
+    plans = load_text(folder, text).plan.services
+    return [rule.delay_s for plan in plans for rule in plan.rules.policy.schedules]
+
+
+def test_a_splay_gives_each_a_time_of_its_own(tmp_path: Path) -> None:
+    """It depends on host, service and expression, and on nothing else."""
+    first = delays(tmp_path, SPLAYED)
+    assert first == [delay for delay in first if 0 <= delay < 600]
+    assert len(set(first)) == 3
+    assert first[2] == 0.0
+    assert delays(tmp_path, SPLAYED) == first
+    assert delays(tmp_path, SPLAYED.replace("web-1", "web-2"))[0] != first[0]
+    assert delays(tmp_path, SPLAYED.replace("0 3", "0 4"))[0] != first[0]
+
+
+def test_splays_spread_evenly() -> None:
+    """Of a thousand services about a tenth falls into each tenth of the splay."""
+    shares = [share_of(600.0, f"host/{i}/0 3 * * *") for i in range(1000)]
+    counts = [sum(60 * i <= share < 60 * (i + 1) for share in shares) for i in range(10)]
+    assert sum(counts) == 1000
+    assert min(counts) > 60
+    assert max(counts) < 140
+
+
+def test_check_shows_the_moment_after_the_splay(tmp_path: Path) -> None:
+    """The next times are the ones that will be, to the second."""
+    rules = load_text(tmp_path, SPLAYED).plan.services[0].rules
+    rule = replace(rules.policy.schedules[0], timezone="UTC", delay_s=192.0)
+    said = report(rule, FakeClock().now())
+    assert said.words == "At 03:00 every day, here 3m 12s later (splay 10m)"
+    assert {time.text[-12:] for time in said.next} == {"03:03:12 UTC"}

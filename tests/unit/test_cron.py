@@ -119,3 +119,12 @@ def test_what_is_no_expression_is_refused(written: str, message: str) -> None:
 def test_explain_says_it_in_words(written: str, words: str) -> None:
     """People read words, not fields."""
     assert cron.explain(written) == words
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_a_delay_moves_every_moment(zone: str) -> None:
+    """Also the one that is due just now, and across the end of the day."""
+    night = datetime(2026, 11, 23, 23, 59, tzinfo=ZoneInfo(zone))
+    found = cron.upcoming("59 23 * * *", zone, night + timedelta(seconds=100), 2, delay_s=150.0)
+    assert found == [night + timedelta(seconds=150), night + timedelta(days=1, seconds=150)]
+    assert found[0].utcoffset() == night.utcoffset()

@@ -366,3 +366,15 @@ def test_an_hourly_expression_follows_the_clock_as_it_runs() -> None:
         moments = cron.upcoming("30 * * * *", "Europe/Berlin", begin, 30)
         found[day] = sum(m.date() == begin.date() for m in moments)
     assert found == {"2026-03-29": 23, "2026-10-25": 25}
+
+
+# ---- splay
+
+
+def test_a_delayed_moment_is_posted_when_it_comes() -> None:
+    """Not at the moment of the expression; and it is missed like any other."""
+    later = replace(NIGHTLY, delay_s=150.0)
+    desk = Desk("2026-11-23T03:02")
+    assert desk.set(later, fired={later.key: "2026-11-22T12:00"}) == []
+    desk.clock.advance(31)
+    assert desk.set(later, fired={later.key: "2026-11-22T12:00"}) == ["2026-11-23T03:02"]

@@ -52,40 +52,42 @@ class Moments:
     def in_window(self, wall_s: float) -> bool:
         """Tell whether a moment lies in one of the windows."""
         return any(
-            _next(window.cron, window.timezone, wall_s - window.length_s) <= wall_s
+            _next(window.cron, window.timezone, 0.0, wall_s - window.length_s) <= wall_s
             for window in self.windows
         )
 
     def next_after(self, wall_s: float) -> float | None:
         """Give the next scheduled moment or beginning of a window; None when there is none."""
-        rules: Iterable[ScheduleRule | Window] = (*self.schedules, *self.windows)
-        return min((_next(rule.cron, rule.timezone, wall_s) for rule in rules), default=None)
+        begins = [(rule.cron, rule.timezone, rule.delay_s) for rule in self.schedules]
+        begins += [(window.cron, window.timezone, 0.0) for window in self.windows]
+        return min((_next(*begin, wall_s) for begin in begins), default=None)
 
 
 @dataclass(slots=True)
 class Due:
     """Goes through the scheduled moments of one policy, in their order."""
 
-    _next: list[tuple[float, str, str]]
+    _next: list[tuple[float, str, str, float]]
 
     @classmethod
     def after(cls, schedules: Iterable[ScheduleRule], wall_s: float) -> "Due":
         """Begin after a moment."""
-        rules = [(rule.cron, rule.timezone) for rule in schedules]
-        return cls([(_next(expr, zone, wall_s), expr, zone) for expr, zone in rules])
+        rules = [(rule.cron, rule.timezone, rule.delay_s) for rule in schedules]
+        return cls([(_next(*rule, wall_s), *rule) for rule in rules])
 
     def soonest(self) -> float:
         """Give the next moment; infinity when there is no schedule."""
-        return min((moment for moment, _, _ in self._next), default=float("inf"))
+        return min((entry[0] for entry in self._next), default=float("inf"))
 
     def take(self) -> tuple[str, float]:
         """Give expression and time of the next moment, and go on behind it."""
         entry = min(self._next)
-        moment, expr, zone = entry
-        self._next[self._next.index(entry)] = (_next(expr, zone, moment), expr, zone)
+        moment, expr, zone, delay_s = entry
+        later = _next(expr, zone, delay_s, moment)
+        self._next[self._next.index(entry)] = (later, expr, zone, delay_s)
         return expr, moment
 
 
-def _next(expr: str, timezone: str, wall_s: float) -> float:
+def _next(expr: str, timezone: str, delay_s: float, wall_s: float) -> float:
     after = datetime.fromtimestamp(wall_s, UTC)
-    return cron.upcoming(expr, timezone, after, 1)[0].timestamp()
+    return cron.upcoming(expr, timezone, after, 1, delay_s=delay_s)[0].timestamp()
