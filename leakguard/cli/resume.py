@@ -21,8 +21,8 @@ Examples:
 def command(service: str, as_json: bool, socket_path: str | None) -> int:  # noqa: FBT001  click calls it by name
     """Put a service back under guard: ends its pause and closes its breaker."""
     before = Client(socket_path).get(service_path(service))
-    guarded = not before["paused"] and not before["breaker_open"]
-    said = needless(before) if guarded else ""
+    held = before["paused"] or before["futile"] or before["breaker"] != "closed"
+    said = "" if held else needless(before)
     return order(socket_path, service, "resume", {"by": who()}, as_json=as_json, said=said)
 
 

@@ -57,6 +57,8 @@ def sentences(facts: Plain) -> Iterable[str]:
         yield (
             f"A restart does not cure that: {share} of the growth is in files of tmpfs, which stay."
         )
+    if facts["futile"]:
+        yield f"{facts['futile'].capitalize()}."
     if facts["last_decision"]:
         yield f"The last decision: {_ended(facts['last_decision'])}"
     else:
@@ -74,6 +76,10 @@ def changes(facts: Plain) -> list[str]:
             f"it had too many restarts: look into it, then `leakguard resume {name}`, "
             "or wait until they are long enough ago"
         )
+    elif facts["breaker"] == "half-open":
+        found.append(f"its next restart is on probation: `leakguard resume {name}` ends that")
+    if facts["futile"]:
+        found.append(f"restarts were in vain: `leakguard resume {name}` lets them be tried again")
     if facts["mode"] == "observe":
         found.append("it is only observed: `mode: act` lets leakguard restart it")
     if not facts["driver"]:
@@ -214,7 +220,12 @@ def _what_is_next(facts: Plain) -> str:
     if not facts["breaker_open"]:
         left = facts["restarts_left"]
         verb = "is" if left == 1 else "are"
-        plans.append(f"{count(left, 'restart')} {verb} left before the breaker opens")
+        probation = facts["breaker"] == "half-open"
+        plans.append(
+            "the breaker is half-open: the next restart is on probation"
+            if probation
+            else f"{count(left, 'restart')} {verb} left before the breaker opens"
+        )
     return f"Next: {'; '.join(part for part in (', '.join(plans), _outlook(facts)) if part)}."
 
 

@@ -92,7 +92,7 @@ class Schedule(Model):
 
 
 class MaxRestarts(Model):
-    """The breaker: restarts beyond it are held back until the oldest is out of sight."""
+    """The breaker: restarts beyond it are held back, then one is on probation."""
 
     SHORT: ClassVar[str] = "count"
 
@@ -101,7 +101,9 @@ class MaxRestarts(Model):
     )
     per: PositiveDuration = Field(
         default=read_seconds("6h"),
-        description="… within this time; then leakguard only watches and alerts.",
+        description="… within this time; then leakguard only watches and alerts. After it one"
+        " restart is on probation: it must hold for `per` / `count`, or the breaker stays open for"
+        " twice as long, at most four times `per`.",
     )
 
 

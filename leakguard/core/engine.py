@@ -12,9 +12,12 @@ from typing import assert_never
 
 from leakguard.core import (
     accuracy,
+    breaker,
+    calm,
     deaths,
     facts,
     flight,
+    futility,
     groups,
     judge,
     kill_news,
@@ -28,7 +31,7 @@ from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
 from leakguard.core.forecast import Forecast
 from leakguard.core.foretold import Foretold
-from leakguard.core.guards import grace_left_s, restarts_left
+from leakguard.core.guards import grace_left_s
 from leakguard.core.inbox import (
     Outcome,
     PauseRequest,
@@ -156,8 +159,9 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     for name in _in_turn(tick, proposals):
         service_rules = rules.of(name)
         if service_rules is not None:
+            futility.judge(tick, name, proposals[name], service_rules)
             judge.judge(tick, name, proposals[name], service_rules)
-    _close_breakers(tick, snapshot.readings, rules)
+    _follow(tick, snapshot.readings, proposals, rules)
     deaths.conclude(tick, book, no_names=inputs.kill_names, ending=inputs.ending)
     tick.remind()
     _set_pace(tick, snapshot.readings, rules)
@@ -358,7 +362,8 @@ def _resume(tick: Tick, request: ResumeRequest) -> None:
     tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text)
     tick.put(replace(tick.service(request.service), last_decision=""))
     if tick.service(request.service).record.breaker_open:
-        _close_breaker(tick, request.service)
+        breaker.close(tick, request.service)
+    futility.clear(tick, request.service, "a person resumed it")
     tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
 
 
@@ -377,17 +382,17 @@ def _expire_pause(tick: Tick, name: str) -> None:
     tick.event(EventKind.SERVICE_RESUMED, name, Severity.INFO, "the pause is over")
 
 
-def _close_breakers(tick: Tick, readings: tuple[Reading, ...], rules: Rules) -> None:
+def _follow(
+    tick: Tick,
+    readings: tuple[Reading, ...],
+    proposals: Mapping[str, list[Proposal]],
+    rules: Rules,
+) -> None:
+    """See what became of standing matters of every service that this tick touched."""
     touched = {r.service for r in readings} | {e.service for e in tick.events}
     for name in sorted(touched - {""}):
-        service, service_rules = tick.services.get(name), rules.of(name)
-        if service is None or service_rules is None or not service.record.breaker_open:
-            continue
-        if restarts_left(service.record, service_rules, tick.now) > 0:
-            _close_breaker(tick, name)
-
-
-def _close_breaker(tick: Tick, name: str) -> None:
-    tick.amend(name, breaker_open=False)
-    message = f"{name} may be restarted again"
-    tick.event(EventKind.RESTART_LIMIT_CLEARED, name, Severity.INFO, message)
+        service_rules = rules.of(name)
+        if name in tick.services and service_rules is not None:
+            calm.watch(tick, name, proposals.get(name, ()))
+            breaker.follow(tick, name, service_rules)
+            futility.follow(tick, name, service_rules)

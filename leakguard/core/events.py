@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     RESTART_ABANDONED = "RestartAbandoned"
     RESTART_LIMIT_HIT = "RestartLimitHit"
     RESTART_LIMIT_CLEARED = "RestartLimitCleared"
+    FUTILITY_FOUND = "FutilityFound"
+    FUTILITY_CLEARED = "FutilityCleared"
     RESTART_SKIPPED = "RestartSkipped"
     MEMORY_RECOVERED = "MemoryRecovered"
     RESTARTED_BY_OTHERS = "RestartedByOthers"

@@ -7,7 +7,7 @@ restart whatever its cause; when it is open the service is still watched and peo
 person's `restart` acts in observe mode and in grace; pause and breaker refuse it unless it is
 forced, a restart in flight always does (a second act on the same incarnation would be a double
 restart). A restart for a forecast is futile while the growth is in files that outlive the service;
-a threshold is a person's own rule.
+a threshold is a person's own rule, and held only by what was tried in vain (core/futility.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from enum import StrEnum
 from leakguard.core.facts import tmpfs_words
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import Mode, Proposal, ServiceRules, Trigger
-from leakguard.core.state import RestartRecord, ServiceRecord, ServiceState
+from leakguard.core.state import Futile, RestartRecord, ServiceRecord, ServiceState
 from leakguard.core.units import counted, format_duration
 
 
@@ -56,13 +56,21 @@ HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.BREAKER: _EVERY,
     Guard.STORE: _CAN_WAIT | {Trigger.MANUAL},
     Guard.GROUP: _EVERY - {Trigger.RESPAWN},
-    Guard.FUTILE: frozenset({Trigger.FORECAST, Trigger.EXHAUSTION}),
+    Guard.FUTILE: _BY_ITSELF - {Trigger.RESPAWN, Trigger.MAX_AGE},
     Guard.GRACE: _CAN_WAIT,
     Guard.OBSERVE: _BY_ITSELF - {Trigger.RESPAWN},
 }
 """Which triggers each guard may hold back; what is not listed passes."""
 
 _NOTHING: Mapping[Guard, str] = {}
+_FORESEEN = frozenset({Trigger.FORECAST, Trigger.EXHAUSTION})
+"""What growth in files of tmpfs holds: no restart cures it."""
+
+VAIN: Mapping[Futile, frozenset[Trigger]] = {
+    Futile.STARTS_FULL: frozenset({Trigger.FORECAST, Trigger.THRESHOLD, Trigger.SCHEDULE}),
+    Futile.COMES_BACK_SOONER: frozenset({Trigger.FORECAST}),
+}
+"""What restarts that were in vain hold; an exhaustion passes: see core/futility.py."""
 
 KEPT_RESTARTS = 32
 """Restarts remembered per service, for people; more when the breaker has to count more."""
@@ -94,8 +102,13 @@ def veto(
             continue
         if proposal.forced and guard in YIELDS_TO_FORCE:
             continue
-        reason = asks(service, rules, now) if guard is not Guard.STORE else _store(durable=durable)
-        reason = reason or others.get(guard, "")
+        match guard:
+            case Guard.STORE:
+                reason = _store(durable=durable)
+            case Guard.FUTILE:
+                reason = _futile(service, proposal.trigger)
+            case _:
+                reason = asks(service, rules, now) or others.get(guard, "")
         if reason:
             vetoes.append(Veto(guard=guard.value, reason=reason))
     return tuple(vetoes)
@@ -106,6 +119,11 @@ def recent_restarts(
 ) -> tuple[RestartRecord, ...]:
     """Give the restarts that still count for the breaker."""
     return tuple(r for r in record.restarts if now.since(r.at) < rules.guards.per_s)
+
+
+def probation_s(rules: ServiceRules) -> float:
+    """Give how far apart restarts may be for ever: so long a restart on probation must hold."""
+    return rules.guards.per_s / max(1, rules.guards.max_restarts)
 
 
 def restarts_left(record: ServiceRecord, rules: ServiceRules, now: Instant) -> int:
@@ -159,6 +177,9 @@ def _breaker(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
     recent = recent_restarts(record, rules, now)
     if rules.guards.max_restarts <= 0:
         return "max_restarts is 0, so it is never restarted"
+    if record.breaker_open and record.probation.action_id:
+        held = format_duration(probation_s(rules))
+        return f"its one restart on probation is out, and must hold for {held}"
     if len(recent) >= rules.guards.max_restarts:
         free = rules.guards.per_s - now.since(recent[-rules.guards.max_restarts].at)
         return (
@@ -166,6 +187,10 @@ def _breaker(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
             f"{format_duration(rules.guards.per_s)}, "
             f"the next one is allowed in {format_duration(free)}"
         )
+    until = record.probation.until if record.breaker_open else None
+    if until is not None and now.since(until) < 0:
+        wait = format_duration(-now.since(until))
+        return f"the last restart on probation was no help, the next one is allowed in {wait}"
     if record.retry_at is not None and now.since(record.retry_at) < 0:
         wait = format_duration(-now.since(record.retry_at))
         failed = counted(record.failures, "attempt")
@@ -182,9 +207,13 @@ def _grace(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
     return f"started recently, {format_duration(left)} of grace left" if left > 0 else ""
 
 
-def _futile(service: ServiceState, _rules: ServiceRules, _now: Instant) -> str:
-    """Ask whether the growth would come back: the files of tmpfs stay when the service goes."""
-    return tmpfs_words(service.assessment)
+def _futile(service: ServiceState, trigger: Trigger) -> str:
+    """Ask whether the growth would come back: files of tmpfs stay, or it was tried in vain."""
+    stays = tmpfs_words(service.assessment) if trigger in _FORESEEN else ""
+    found = service.record.futility
+    if stays or found is None or trigger not in VAIN[found.kind]:
+        return stays
+    return found.words
 
 
 def _observe(_service: ServiceState, rules: ServiceRules, _now: Instant) -> str:
@@ -199,7 +228,7 @@ _ASKED: Mapping[Guard, Callable[[ServiceState, ServiceRules, Instant], str]] = {
     Guard.BREAKER: _breaker,
     Guard.STORE: lambda _service, _rules, _now: "",
     Guard.GROUP: lambda _service, _rules, _now: "",
-    Guard.FUTILE: _futile,
+    Guard.FUTILE: lambda _service, _rules, _now: "",
     Guard.GRACE: _grace,
     Guard.OBSERVE: _observe,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from leakguard.core import groups
+from leakguard.core import breaker, futility, groups
 from leakguard.core.decision import Decision, Reply, RestartService, Verb
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
@@ -38,16 +38,14 @@ def judge(
 ) -> Decision | None:
     """Decide for one service; None when nothing was proposed."""
     ordered = sorted(proposals, key=lambda p: list(Trigger).index(p.trigger))
-    held: list[tuple[Proposal, Veto]] = []
+    held: list[tuple[Proposal, tuple[Veto, ...]]] = []
     chosen: Proposal | None = None
-    all_vetoes: list[Veto] = []
     for proposal in ordered:
         vetoes = _vetoes(tick, name, proposal, rules)
         if not vetoes and chosen is None:
             chosen = proposal
         elif vetoes:
-            held.append((proposal, vetoes[0]))
-            all_vetoes += vetoes
+            held.append((proposal, vetoes))
         if vetoes and proposal.trigger is Trigger.SCHEDULE and not _stays_due(vetoes):
             tick.amend(name, due=None)
     _report_vetoes(tick, name, held, rules, silent=chosen is not None)
@@ -58,7 +56,8 @@ def judge(
         return _restart(tick, name, chosen, rules)
     if not ordered:
         return None
-    return _decide(tick, name, Verb.HOLD, ordered[0], tuple(all_vetoes))
+    all_vetoes = tuple(veto for _, vetoes in held for veto in vetoes)
+    return _decide(tick, name, Verb.HOLD, ordered[0], all_vetoes)
 
 
 def _vetoes(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> tuple[Veto, ...]:
@@ -84,9 +83,11 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
     )  # fmt: skip
     restarts = record.restarts
     if not first:
+        futility.restarting(tick, name, proposal.trigger, rules)
         restarts = remember(record, proposal.trigger.value, rules, tick.now)
     running = service.sample.incarnation if service.sample is not None else None
     tick.amend(name, flight=flight, restarts=restarts, settling=None, due=None)
+    on_probation = not proposal.forced and breaker.begin_probe(tick, name, action_id)
     tick.actions.append(
         RestartService(
             id=action_id, service=name, incarnation=running, trigger=proposal.trigger,
@@ -104,6 +105,7 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
         action_id=action_id,
         trigger=proposal.trigger.value,
         restarts_left=restarts_left(tick.service(name).record, rules, tick.now),
+        probation=on_probation or None,
         **evidence(tick.service(name)),
     )
     return decision
@@ -138,7 +140,7 @@ def _decide(
 def _report_vetoes(
     tick: Tick,
     name: str,
-    held: list[tuple[Proposal, Veto]],
+    held: list[tuple[Proposal, tuple[Veto, ...]]],
     rules: ServiceRules,
     *,
     silent: bool,
@@ -149,7 +151,8 @@ def _report_vetoes(
     """
     service, now = tick.service(name), tick.now.boot_s
     told = {key: at for key, at in service.held.items() if 0 <= now - at < HELD_QUIET_S}
-    for proposal, first in held:
+    for proposal, vetoes in held:
+        first = vetoes[0]
         key = _held_key(proposal, first)
         if key in told and not _is_one_shot(tick, name, proposal):
             told[key] = now
@@ -157,7 +160,7 @@ def _report_vetoes(
             told[key] = now
             _report(tick, name, proposal, first)
         if not silent:
-            _open_breaker(tick, name, proposal, first, rules)
+            breaker.hear(tick, name, proposal, vetoes, rules)
     tick.put(replace(tick.service(name), held=told))
 
 
@@ -178,7 +181,8 @@ def _report(tick: Tick, name: str, proposal: Proposal, first: Veto) -> None:
     counts[first.guard] = counts.get(first.guard, 0) + 1
     tick.amend(name, veto_counts=counts)
     observed = first.guard == Guard.OBSERVE.value
-    never = first.guard in _NEVER
+    told = first.guard == Guard.FUTILE.value and record.futility is not None
+    never = first.guard in _NEVER and not told
     tick.event(
         EventKind.RESTART_VETOED,
         name,
@@ -187,25 +191,6 @@ def _report(tick: Tick, name: str, proposal: Proposal, first: Veto) -> None:
         f"{proposal.reason} ({first.reason})",
         trigger=proposal.trigger.value,
         guard=first.guard,
-        **evidence(tick.service(name)),
-    )
-
-
-def _open_breaker(
-    tick: Tick, name: str, proposal: Proposal, first: Veto, rules: ServiceRules
-) -> None:
-    """Say it, once, when the breaker holds a restart back because too many were used up."""
-    record = tick.service(name).record
-    full = restarts_left(record, rules, tick.now) == 0
-    if first.guard != Guard.BREAKER.value or not full or record.breaker_open:
-        return
-    tick.amend(name, breaker_open=True)
-    tick.event(
-        EventKind.RESTART_LIMIT_HIT,
-        name,
-        Severity.CRITICAL,
-        f"{name} is only watched now: {first.reason}; it wants a restart because {proposal.reason}",
-        trigger=proposal.trigger.value,
         **evidence(tick.service(name)),
     )
 
@@ -221,7 +206,7 @@ def _accept(tick: Tick, proposal: Proposal, action_id: str) -> None:
     )
 
 
-def _refuse(tick: Tick, proposal: Proposal, held: list[tuple[Proposal, Veto]]) -> None:
-    vetoed = [v for p, v in held if p is proposal]
+def _refuse(tick: Tick, proposal: Proposal, held: list[tuple[Proposal, tuple[Veto, ...]]]) -> None:
+    vetoed = [vetoes[0] for p, vetoes in held if p is proposal]
     message = f"{vetoed[0].guard}: {vetoed[0].reason}" if vetoed else "another restart goes first"
     tick.replies.append(Reply(request_id=proposal.request_id, accepted=False, message=message))

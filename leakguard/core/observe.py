@@ -6,6 +6,7 @@ from typing import assert_never
 
 from leakguard.core import lasting
 from leakguard.core.events import EventKind
+from leakguard.core.futility import SETTLED_AFTER_S
 from leakguard.core.guards import remember
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Unreadable
@@ -21,8 +22,8 @@ UNREADABLE_AFTER = 3
 RISE_HALF_LIFE_S = 60.0
 """The fastest rise seen counts half after this long."""
 
-SETTLED_AFTER_S = 5.0
-"""A new incarnation this old shows what a restart gave back."""
+SEEN_TO_START_S = 60.0
+"""A run whose first sample is older than this shows no longer what it started with."""
 
 OTHERS = "others"
 """Reason of a restart that leakguard did not cause."""
@@ -79,7 +80,14 @@ def _observe_sample(
             ambiguous="",
         )
     )
+    if _has_settled(service, sample):
+        service = tick.amend(sample.service, settled_bytes=sample.value_bytes)
     return _follow_up(tick, service, sample)
+
+
+def _has_settled(service: ServiceState, sample: Sample) -> bool:
+    known = service.record.settled_bytes is not None
+    return not known and SETTLED_AFTER_S <= sample.age_s < SEEN_TO_START_S
 
 
 def _see_again(tick: Tick, sample: Sample) -> None:
@@ -126,7 +134,9 @@ def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: Serv
 def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
     """Start a new series for a new incarnation."""
     service = tick.service(sample.service)
-    record = replace(service.record, incarnation=sample.incarnation, unhealthy=False)
+    record = replace(
+        service.record, incarnation=sample.incarnation, unhealthy=False, settled_bytes=None
+    )
     same_measure = service.sample is None or service.sample.measure is sample.measure
     lives = service.series.ended() if same_measure else ()
     return tick.put(

@@ -106,6 +106,49 @@ class Settling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probation:
+    """How a breaker that is not closed finds out whether a restart helps again."""
+
+    relapses: int = 0
+    """Restarts on probation that were no help, in a row."""
+    until: Instant | None = None
+    """Nothing is restarted before this; None: before the oldest counted restart is out of sight."""
+    action_id: str = ""
+    """The one restart that is out; empty when none is."""
+    run: Incarnation | None = None
+    """What it brought."""
+    since: Instant | None = None
+
+
+class Futile(StrEnum):
+    """Why restarts gain nothing."""
+
+    STARTS_FULL = "starts_full"
+    COMES_BACK_SOONER = "comes_back_sooner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Futility:
+    """Restarts gain nothing, and people know. `bar`: the threshold or limit it is about."""
+
+    kind: Futile
+    words: str
+    bar: str
+    bar_bytes: int
+    threshold: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """A run that a restart of ours for its memory was to end."""
+
+    run: Incarnation
+    lasted_s: float
+    full: bool = False
+    """It had started full, and was soon back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
     """A run of a service that ended and that no restart of ours ended; why is being found out."""
 
@@ -135,9 +178,17 @@ class ServiceRecord:
     flight: Flight | None = None
     pause: Pause | None = None
     breaker_open: bool = False
+    """It was hit and has not closed; it may be half-open by now."""
+    probation: Probation = field(default_factory=Probation)
     failures: int = 0
     """Failed attempts in a row; the breaker spaces the next ones out."""
     retry_at: Instant | None = None
+    settled_bytes: int | None = None
+    """What the present run held once it had settled; None where nobody saw it start."""
+    rounds: tuple[Round, ...] = ()
+    """The last runs in a row that restarts for their memory ended, oldest first."""
+    futility: Futility | None = None
+    """What was found out about restarts that gain nothing."""
     stop_start_s: float | None = None
     """Measured time from decision to the first sample of the new incarnation, smoothed."""
     fired: Mapping[str, float] = field(default_factory=dict)
@@ -200,6 +251,8 @@ class ServiceState:
     """When an exhaustion was first foreseen that people are not told of yet."""
     last_seen: Mapping[str, float] = field(default_factory=dict)
     """When a problem that people were told of last showed, in seconds since boot."""
+    calm_since: Instant | None = None
+    """Since when nothing has wanted a restart for its memory; kept while somebody waits for it."""
     throttled_since: Instant | None = None
     """Since when the kernel has slowed it down without a break."""
     absent_since: Instant | None = None

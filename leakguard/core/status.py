@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from leakguard.core import breaker
 from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.engine import Rules
 from leakguard.core.facts import threshold_bytes, victim_of
@@ -93,7 +94,12 @@ class ServiceStatus:
     restarts: tuple[RestartStatus, ...] = ()
     restarts_left: int = 0
     """How many restarts the breaker still allows now."""
+    breaker: str = "closed"
+    """`closed`, `open`, or `half-open`: one restart is allowed, or out, on probation."""
     breaker_open: bool = False
+    """It lets no restart pass now."""
+    futile: str = ""
+    """Why restarts do not help, and what would; empty when that was not found."""
     paused: str = ""
     """Who paused it, why and until when; empty when it is not paused."""
     in_flight: str = ""
@@ -169,7 +175,7 @@ def phase_of(service: ServiceState, rules: ServiceRules, now: Instant) -> Phase:
         return Phase.MISSING
     if record.unreadable:
         return Phase.UNREADABLE
-    if record.breaker_open:
+    if breaker.holds(record, rules, now):
         return Phase.BREAKER_OPEN
     if service.sample is None:
         return Phase.STARTING
@@ -195,7 +201,9 @@ def _project_one(
             RestartStatus(at=r.at.rfc3339(), reason=r.reason) for r in record.restarts[-10:]
         ),
         restarts_left=restarts_left(record, rules, now),
-        breaker_open=record.breaker_open,
+        breaker=breaker.word_of(record, rules, now).value,
+        breaker_open=breaker.holds(record, rules, now),
+        futile=record.futility.words if record.futility is not None else "",
         paused=_pause_text(record),
         in_flight=record.flight.action_id if record.flight is not None else "",
         cannot_act=extra.cannot_act,

@@ -254,7 +254,8 @@ def test_pause_and_resume(back: FakeBack, capsys: Capture) -> None:
             ),
         ),
         ({"paused": "paused by bob"}, "resumed by alice"),
-        ({"breaker_open": True}, "resumed by alice"),
+        ({"breaker": "open", "breaker_open": True}, "resumed by alice"),
+        ({"breaker": "half-open"}, "resumed by alice"),
     ],
 )
 def test_resume_says_when_there_was_nothing_to_resume(

@@ -20,7 +20,15 @@ from leakguard.core.guards import (
 )
 from leakguard.core.instant import Instant
 from leakguard.core.policy import GuardRules, Mode, Proposal, RestartRules, ServiceRules, Trigger
-from leakguard.core.state import Flight, Pause, RestartRecord, ServiceRecord, ServiceState
+from leakguard.core.state import (
+    Flight,
+    Futile,
+    Futility,
+    Pause,
+    RestartRecord,
+    ServiceRecord,
+    ServiceState,
+)
 from leakguard.testing.bench import NAME, guarded, sample_of, service_of, trend_of
 from leakguard.testing.clock import FakeClock
 
@@ -35,7 +43,7 @@ PASSES = {
     Guard.BREAKER: set[Trigger](),
     Guard.STORE: {Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
     Guard.GROUP: {Trigger.RESPAWN},
-    Guard.FUTILE: set(Trigger) - {Trigger.FORECAST, Trigger.EXHAUSTION},
+    Guard.FUTILE: {Trigger.MANUAL, Trigger.RESPAWN, Trigger.MAX_AGE},
     Guard.GRACE: {Trigger.MANUAL, Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
     Guard.OBSERVE: {Trigger.MANUAL, Trigger.RESPAWN},
 }
@@ -73,6 +81,8 @@ def filling(share: float | None) -> Assessment:
     return Assessment(at=NOW, trend=trend_of(), tmpfs_share=share)
 
 
+IN_VAIN = Futility(kind=Futile.STARTS_FULL, words="no help", bar="threshold", bar_bytes=1)
+
 FREE_RULES = guarded()
 FREE = service_of(sample_of(NOW, 100.0))
 """A service that nothing holds back."""
@@ -89,7 +99,11 @@ HELD: dict[Guard, tuple[ServiceState, ServiceRules, bool]] = {
     Guard.BREAKER: (replace(FREE, record=record(restarts=restarts(9, 8, 7, 6))), FREE_RULES, True),
     Guard.STORE: (FREE, FREE_RULES, False),
     Guard.GROUP: (FREE, FREE_RULES, True),
-    Guard.FUTILE: (replace(FREE, assessment=filling(0.75)), FREE_RULES, True),
+    Guard.FUTILE: (
+        replace(FREE, assessment=filling(0.75), record=record(futility=IN_VAIN)),
+        FREE_RULES,
+        True,
+    ),
     Guard.GRACE: (service_of(sample_of(NOW, 100.0, age_s=30.0)), FREE_RULES, True),
     Guard.OBSERVE: (FREE, guarded(mode=Mode.OBSERVE), True),
 }
@@ -162,6 +176,7 @@ def test_vetoes_come_in_the_order_of_the_guards() -> None:
             flight=flight(ago(1)),
             pause=Pause(by="", reason="", until_wall_s=None),
             restarts=restarts(9, 8, 7, 6),
+            futility=IN_VAIN,
         ),
         cannot_act="nobody starts it again",
     )

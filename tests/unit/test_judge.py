@@ -288,13 +288,14 @@ def hot(max_restarts: int = 2) -> Bench:
 
 
 def test_the_breaker_opens_once_says_so_and_clears() -> None:
-    """Then the service is watched and people are told; later it may be restarted again."""
+    """Then the service is watched and people are told; test_breaker.py tells how it closes."""
     bench = hot()
     for pid in range(100, 130):
         bench.see(300, pid=min(pid, 102))
     assert bench.kinds().count(EventKind.RESTART_LIMIT_HIT) == 1
     assert bench.service.record.breaker_open
-    bench.see(300, pid=102, after_s=600.0)
+    bench.see(100, pid=103, after_s=600.0)
+    bench.see(100, pid=103, after_s=300.0)
     assert bench.kinds().count(EventKind.RESTART_LIMIT_CLEARED) == 1
     assert not bench.service.record.breaker_open
 

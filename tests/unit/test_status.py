@@ -7,7 +7,7 @@ import pytest
 from leakguard.core.engine import Rules
 from leakguard.core.inbox import PauseRequest, RestartRequest
 from leakguard.core.policy import GuardRules
-from leakguard.core.state import Pause, Phase, ServiceRecord, ServiceState, State
+from leakguard.core.state import Pause, Phase, Probation, ServiceRecord, ServiceState, State
 from leakguard.core.status import ServiceExtras, ServiceStatus, phase_of, project
 from leakguard.core.units import MIB, Amount
 from leakguard.testing.bench import NAME, Bench, guarded, sample_of, service_of, threshold, trend_of
@@ -26,6 +26,14 @@ def shown(bench: Bench, extras: ServiceExtras | None = None) -> ServiceStatus:
 
 OLD = sample_of(NOW, 100)
 YOUNG = sample_of(NOW, 100, age_s=1.0)
+
+
+def broken(waits_s: float = 60.0) -> ServiceRecord:
+    """Make a record whose breaker is open for so long."""
+    until = NOW.plus(waits_s)
+    return ServiceRecord(name=NAME, breaker_open=True, probation=Probation(until=until))
+
+
 PAUSED = Pause(by="", reason="", until_wall_s=None)
 
 
@@ -35,9 +43,10 @@ PAUSED = Pause(by="", reason="", until_wall_s=None)
         (service_of(), Phase.STARTING),
         (service_of(OLD), Phase.WATCHING),
         (service_of(YOUNG), Phase.GRACE),
-        (service_of(OLD, ServiceRecord(name=NAME, breaker_open=True)), Phase.BREAKER_OPEN),
+        (service_of(OLD, broken()), Phase.BREAKER_OPEN),
+        (service_of(OLD, broken(waits_s=-1.0)), Phase.WATCHING),
         (
-            service_of(OLD, ServiceRecord(name=NAME, breaker_open=True, unreadable=True)),
+            service_of(OLD, replace(broken(), unreadable=True)),
             Phase.UNREADABLE,
         ),
         (
