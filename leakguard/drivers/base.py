@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from leakguard.core.errors import DriverError
 from leakguard.core.instant import Clock
+from leakguard.core.plan import PluginSpec
 from leakguard.core.sample import Incarnation, Location
 from leakguard.linux.children import Children, ChildSpec
 from leakguard.linux.procfs import ProcFs
@@ -23,7 +24,8 @@ class DriverContext:
 
     `respawn_seen`: whether somebody was ever seen to start the service again after it ended.
     `child`: what the target `child` says is to be started, None for other targets. `member`: the
-    manager's own name of the service (a unit, a container), where its entry has several.
+    manager's own name of the service (a unit, a container), where its entry has several. `target`:
+    the target of the service with its options, so that what it names need not be named again.
     """
 
     service: str
@@ -34,6 +36,7 @@ class DriverContext:
     respawn_seen: Callable[[], bool] = field(default=lambda: False)
     child: ChildSpec | None = None
     member: str = ""
+    target: PluginSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,7 @@ class DriverBook(Mapping[str, Driver]):
             respawn_seen=lambda: self._respawn_seen(service),
             child=_child_spec(self._plan, plan, die_with_us=self._die_with_us),
             member=self._roster.member(service),
+            target=plan.target,
         )
         made: Driver = plugins.load("drivers", plan.driver.key).make(
             dict(plan.driver.options), context

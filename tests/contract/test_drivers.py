@@ -21,6 +21,7 @@ NAMES = plugins.names("drivers")
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "command": {"argv": ["/nonexistent/restart-it", "worker"]},
+    "docker": {"container": "web", "socket": "/nonexistent/docker.sock"},
     "signal": {"respawned_by": "runit"},
 }
 """Plain options for drivers that cannot do without, chosen so that a right is missing."""
@@ -151,6 +152,8 @@ def test_signal_does_not_start_anything(make: Make) -> None:
         ("child", {"stop": [{"signal": "TERM", "wait": -1}]}),
         ("command", {"argv": []}),
         ("command", {"argv": ["x"], "timeout": 0}),
+        ("docker", {"socket": "docker.sock"}),
+        ("docker", {"stop_timeout": -1}),
     ],
 )
 def test_options_that_cannot_work_are_refused(key: str, options: dict[str, Any]) -> None:

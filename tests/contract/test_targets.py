@@ -22,6 +22,7 @@ OURS: dict[str, dict[str, object]] = {
     "cmdline": {"pattern": "no such program"},
     "cgroup": {"path": "/no/such/group"},
     "child": {"argv": ["app"]},
+    "container": {"name": "web", "socket": "/nonexistent/docker.sock"},
 }
 """For each target, options with which nothing is found on the machine of files."""
 
@@ -99,6 +100,7 @@ def test_default_drivers_follow_from_the_target() -> None:
         "cmdline": "signal",
         "cgroup": "",
         "child": "child",
+        "container": "docker",
     }
 
 
