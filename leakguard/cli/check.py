@@ -130,6 +130,8 @@ def _service(service: ServiceReport, *, machine: bool) -> Iterator[str]:
         yield from _here(service)
     yield from (_row("restarted on", trigger) for trigger in service.triggers)
     yield from (_row("held back by", guard) for guard in service.guards)
+    yield from (_row("before it", errand) for errand in service.before)
+    yield from (_row("after it", errand) for errand in service.after)
     for schedule in service.schedules:
         yield _row("schedule", f"{schedule.words} ({schedule.timezone})")
         yield from (_row("", moment.text) for moment in schedule.next)

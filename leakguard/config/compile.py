@@ -143,6 +143,7 @@ class Compiler:
             path=str(self.cwd / path) if path else "",
             keep_s=state.keep,
             raw_keep_s=min(state.raw_keep, state.keep),
+            hook_output_bytes=state.hook_output,
         )
 
     def _problem(self, *loc: str | int, text: str) -> None:

@@ -181,6 +181,7 @@ def _of(kind: Any, read: Callable[[object], object]) -> Any:  # noqa: ANN401  a 
 Name = Annotated[str, AfterValidator(read_name)]
 Duration = _of(Seconds, read_seconds)
 PositiveDuration = _of(Seconds, read_positive_seconds)
+Size = _of(Bytes, read_bytes)
 PositiveAmount = _of(Amount, read_positive_amount)
 SomeAmount = _of(Amount, read_amount)
 Limit = Annotated[

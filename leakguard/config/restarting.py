@@ -15,13 +15,15 @@ from leakguard.config.fields import (
     PositiveAmount,
     PositiveDuration,
     Risk,
+    Size,
     SomeAmount,
     unfold_many,
     unfold_off,
     unfold_switch,
 )
 from leakguard.config.marks import MANY, OFF, plug_in
-from leakguard.config.values import Model, read_seconds
+from leakguard.config.values import Model, read_bytes, read_seconds
+from leakguard.core.plan import Method
 from leakguard.core.policy import Act, CatchUp, Respawn
 
 
@@ -149,6 +151,47 @@ class Health(Model):
     )
 
 
+class Drain(Model):
+    """What makes the service finish its work before it is stopped: exactly one of http, command."""
+
+    SHORT: ClassVar[str] = "http"
+    GATES: ClassVar[tuple[str, ...]] = ("http", "command")
+
+    http: HttpUrl | None = Field(
+        default=None,
+        description="URL that is asked before the restart: 2xx is drained; 202 or 503 with"
+        " Retry-After is not yet, and it is asked again.",
+    )
+    method: Method = Field(default=Method.POST, description="How it is asked: POST, PUT or GET.")
+    command: Argv | None = Field(
+        default=None,
+        description="Program and arguments, without a shell: exit code 0 is drained, 75 is not"
+        " yet (the first line it prints may say when to ask again, such as 5s).",
+    )
+    wait: PositiveDuration = Field(
+        default=read_seconds("30s"),
+        description="The restart waits this long at most for the drain, then it goes on anyway.",
+    )
+
+
+class Hook(Model):
+    """A command round a restart. A failure is told and never stops the restart."""
+
+    command: Argv = Field(
+        min_length=1,
+        description="Program and arguments, without a shell. {pid}, {service}, {reason}, {trigger},"
+        " {action_id} and {output_dir} are filled in; they are variables too: LEAKGUARD_PID, …",
+    )
+    within: PositiveDuration = Field(
+        default=read_seconds("30s"), description="After this long it is killed."
+    )
+    keep: Size = Field(
+        default=read_bytes("1MiB"),
+        description="So much of the end of its output is kept beside the state file (at most"
+        " 16MiB).",
+    )
+
+
 class Restart(Model):
     """When and how a service is restarted."""
 
@@ -187,7 +230,8 @@ class Restart(Model):
     )
     deadline: PositiveDuration = Field(
         default=read_seconds("60s"),
-        description="The new run must be seen within this time, or the restart failed.",
+        description="The new run must be seen within this time, or the restart failed. Left out: 1m"
+        " beyond what drain and hooks before the restart may take.",
     )
     health: Annotated[Health | None, BeforeValidator(unfold_off)] = Field(
         default=None,
@@ -199,6 +243,23 @@ class Restart(Model):
         description="The group, of those under `groups`, whose members are not restarted all at"
         " once.",
         json_schema_extra=OFF,
+    )
+    drain: Annotated[Drain | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="What makes the service finish its work before it is stopped.",
+        json_schema_extra=OFF,
+    )
+    before: Annotated[tuple[Hook, ...], BeforeValidator(unfold_many)] = Field(
+        default=(),
+        description="Commands before the driver acts, after the drain, such as a heap dump: one or"
+        " a list of them.",
+        json_schema_extra=MANY,
+    )
+    after: Annotated[tuple[Hook, ...], BeforeValidator(unfold_many)] = Field(
+        default=(),
+        description="Commands after the restart, however it ended (LEAKGUARD_OUTCOME says how): one"
+        " or a list of them.",
+        json_schema_extra=MANY,
     )
     respawn: Respawn | None = Field(
         default=None,

@@ -12,6 +12,7 @@ from leakguard.config.fields import (
     Name,
     PositiveDuration,
     SecretText,
+    Size,
     Switch,
     Timezone,
     unfold_many,
@@ -19,12 +20,12 @@ from leakguard.config.fields import (
 )
 from leakguard.config.marks import MANY, OFF, plug_in
 from leakguard.config.restarting import Group, Restart
-from leakguard.config.values import Model, read_seconds, structured
+from leakguard.config.values import Model, read_bytes, read_seconds, structured
 from leakguard.core.events import Severity
 from leakguard.core.policy import Mode
 from leakguard.core.sample import Measure
 
-LATER = ("blackouts", "depends_on", "drain", "windows")
+LATER = ("blackouts", "depends_on", "windows")
 """Settings that later versions bring, for the message that says so."""
 
 
@@ -142,6 +143,11 @@ class StateFile(Model):
     raw_keep: PositiveDuration = Field(
         default=read_seconds("6h"),
         description="How long single samples are kept; then their medians per minute and per hour.",
+    )
+    hook_output: Size = Field(
+        default=read_bytes("1GiB"),
+        description="So much of what hooks printed and wrote is kept beside the state file, the"
+        " newest first.",
     )
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from leakguard.config.choices import Choice, Choices
+from leakguard.config.errands import deadline_s, errand_plan, prelude_s, wrong_errands
 from leakguard.config.lines import Loc, Origins
 from leakguard.config.problems import Problem, nearest
-from leakguard.config.restarting import Health, Restart, Schedule
+from leakguard.config.restarting import Drain, Health, Restart, Schedule
 from leakguard.config.schema import Defaults, Service
 from leakguard.config.values import Model
 from leakguard.core.errors import PluginError
@@ -37,8 +38,8 @@ def inherit(base: Model, own: M) -> M:
     """Fill what `own` leaves out from `base`, mapping by mapping."""
     update: dict[str, object] = {}
     taken = own.model_fields_set
-    if isinstance(own, Health) and taken & set(Health.GATES):
-        taken = taken | set(Health.GATES)  # a gate of its own replaces the inherited one
+    if isinstance(own, Health | Drain) and taken & set(own.GATES):
+        taken = taken | set(own.GATES)  # a gate of its own replaces the inherited one
     for name in base.model_fields_set:
         theirs, mine = getattr(base, name), getattr(own, name)
         if name not in taken:
@@ -85,6 +86,7 @@ class ServiceCompiler:
             driver=driver.spec if driver else None,
             detector=self._detector(loc),
             health=_health(service.restart.health),
+            errands=errand_plan(service.restart),
             where=self.origins.place(loc),
         )
 
@@ -162,10 +164,12 @@ class ServiceCompiler:
             ),
             restart=RestartRules(
                 driver=driver.spec.key if driver else "",
-                deadline_s=restart.deadline,
+                deadline_s=deadline_s(restart),
                 health_within_s=restart.health.within if restart.health else None,
                 starts=bool(driver and driver.plugin.cls.starts),
                 respawn=restart.respawn or Respawn.ALWAYS,
+                prelude_s=prelude_s(restart),
+                after=bool(restart.after),
             ),
         )
 
@@ -215,6 +219,7 @@ def _starts(driver: str) -> bool:
 def _wrong_numbers(service: Service) -> Iterator[tuple[Loc, str]]:
     yield from _wrong_sizes(service)
     yield from _wrong_health(service.restart.health)
+    yield from wrong_errands(service.restart)
     if service.sample_floor > service.sample_every and "sample_floor" in service.model_fields_set:
         every = format_duration(service.sample_every)
         yield ("sample_floor",), f"is longer than sample_every ({every}) - make it shorter"

@@ -129,6 +129,7 @@ _TITLES: Mapping[EventKind, str] = {
     EventKind.FUTILITY_FOUND: "restarts do not help {service} on {host}",
     EventKind.FUTILITY_CLEARED: "restarts of {service} on {host} may help again",
     EventKind.RESTART_VETOED: "restart of {service} on {host} held back",
+    EventKind.HOOK_FAILED: "a hook of {service} on {host} failed",
     EventKind.SERVICE_MISSING: "{service} is not running on {host}",
     EventKind.SERVICE_DIED: "{service} died on {host}",
     EventKind.SERVICE_RETURNED: "{service} is running again on {host}",

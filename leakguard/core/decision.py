@@ -33,7 +33,8 @@ class RestartService:
     """Restart (or, when `incarnation` is None, start) one service.
 
     `id` is unique over the life of a state file. The executor looks again before it acts: when
-    `incarnation` is not what runs now, it does nothing and says so.
+    `incarnation` is not what runs now, it does nothing and says so. `end_s`: how long after
+    `decided` the memory may run out at the earliest; None when nothing is foreseen.
     """
 
     TAGGED = True
@@ -45,6 +46,7 @@ class RestartService:
     reason: str
     decided: Instant
     deadline_s: float
+    end_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,20 @@ class CheckHealth:
     within_s: float
 
 
-Action = RestartService | CheckHealth
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAfter:
+    """Run the hooks that follow a restart. `outcome`: succeeded, failed or abandoned."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    trigger: Trigger
+    reason: str
+    outcome: str
+
+
+Action = RestartService | CheckHealth | RunAfter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

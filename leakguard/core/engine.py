@@ -15,6 +15,7 @@ from leakguard.core import (
     breaker,
     calm,
     deaths,
+    errands,
     facts,
     flight,
     futility,
@@ -140,7 +141,8 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     for notice in inputs.notices:
         _note(tick, notice)
     for outcome in inputs.outcomes:
-        flight.take_outcome(tick, outcome)
+        if not errands.take_outcome(tick, outcome):
+            flight.take_outcome(tick, outcome)
     proposals = _requests(tick, inputs.requests, rules)
     asked = frozenset(request.service for request in inputs.requests)
     snapshot = inputs.snapshot

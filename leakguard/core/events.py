@@ -33,6 +33,8 @@ class EventKind(StrEnum):
     FUTILITY_FOUND = "FutilityFound"
     FUTILITY_CLEARED = "FutilityCleared"
     RESTART_SKIPPED = "RestartSkipped"
+    HOOKS_RAN = "HooksRan"
+    HOOK_FAILED = "HookFailed"
     MEMORY_RECOVERED = "MemoryRecovered"
     RESTARTED_BY_OTHERS = "RestartedByOthers"
     SERVICE_STARTED = "ServiceStarted"

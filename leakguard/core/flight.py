@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from leakguard.core import errands
 from leakguard.core.decision import CheckHealth
 from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind
@@ -34,6 +35,9 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
         return
     if outcome.action_id not in (flight.action_id, flight.action_id + HEALTH_SUFFIX):
         return
+    if outcome.told:
+        flight = replace(flight, told=outcome.told)
+        errands.tell_before(tick, outcome.service, flight.action_id, outcome.told)
     match outcome.kind:
         case OutcomeKind.DONE:
             done = replace(flight, stop_s=outcome.stop_s, started=outcome.started, done=tick.now)
@@ -117,7 +121,9 @@ def check_deadline(tick: Tick, name: str) -> None:
             f"{name} still runs as {flight.old} after {limit}: {flight.failed or 'no answer'}",
             action_id=flight.action_id,
             trigger=flight.trigger.value,
+            **errands.details(flight),
         )
+        errands.follow(tick, name, flight, "abandoned")
     else:
         _fail(tick, service, flight, flight.failed or f"no new process within {limit}")
 
@@ -173,8 +179,9 @@ def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
         EventKind.RESTART_SUCCEEDED, name, Severity.INFO,
         f"{name} was restarted in {format_duration(took)}: {flight.reason}",
         action_id=flight.action_id, trigger=flight.trigger.value, took_s=round(took, 3),
-        stop_s=flight.stop_s, before_bytes=flight.before_bytes,
+        stop_s=flight.stop_s, before_bytes=flight.before_bytes, **errands.details(flight),
     )  # fmt: skip
+    errands.follow(tick, name, flight, "succeeded")
 
 
 def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:
@@ -184,7 +191,9 @@ def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:
         EventKind.RESTART_FAILED, name, Severity.CRITICAL,
         f"the restart of {name} failed: {why}",
         action_id=flight.action_id, trigger=flight.trigger.value, why=why,
+        **errands.details(flight),
     )  # fmt: skip
+    errands.follow(tick, name, flight, "failed")
 
 
 def _end_stale(tick: Tick, service: ServiceState, flight: Flight, message: str) -> None:

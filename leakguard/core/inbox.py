@@ -20,6 +20,18 @@ class OutcomeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came of one errand round a restart: the drain, or a hook.
+
+    `output` is the directory with what it printed and wrote; empty when nothing is kept.
+    """
+
+    message: str
+    ok: bool = True
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came back of an action, through the inbox."""
 
@@ -34,6 +46,8 @@ class Outcome:
     """Seconds from the first signal to the end of the old incarnation, where the driver saw it."""
     started: Incarnation | None = None
     """The process that the driver itself started: it ran, even if it ended before a sample."""
+    told: tuple[Told, ...] = ()
+    """What came of drain and hooks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from leakguard.core import breaker, futility, groups
 from leakguard.core.decision import Decision, Reply, RestartService, Verb
 from leakguard.core.events import EventKind
-from leakguard.core.facts import evidence
+from leakguard.core.facts import early_edge_s, evidence
 from leakguard.core.guards import (
     ENDS_SOON,
     Guard,
@@ -79,7 +79,7 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
     flight = Flight(
         action_id=action_id, trigger=proposal.trigger, reason=proposal.reason, began=tick.now,
         deadline_s=rules.restart.deadline_s, old=old, before_bytes=before,
-        request_id=proposal.request_id,
+        request_id=proposal.request_id, after=rules.restart.after and not first,
     )  # fmt: skip
     restarts = record.restarts
     if not first:
@@ -92,6 +92,7 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
         RestartService(
             id=action_id, service=name, incarnation=running, trigger=proposal.trigger,
             reason=proposal.reason, decided=tick.now, deadline_s=rules.restart.deadline_s,
+            end_s=early_edge_s(service, tick.now),
         )
     )  # fmt: skip
     if proposal.request_id:

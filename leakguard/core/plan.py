@@ -6,11 +6,12 @@ them there is no pydantic, no YAML and no file to read again.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from leakguard.core.alerts import AlertRules
 from leakguard.core.policy import ServiceRules
-from leakguard.core.units import Secret
+from leakguard.core.units import MIB, Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,44 @@ class HealthSpec:
     every_s: float = 0.5
 
 
+class Method(StrEnum):
+    """How a question is sent."""
+
+    POST = "POST"
+    PUT = "PUT"
+    GET = "GET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """How a service is asked before a restart: exactly one of `http` and `command` is set."""
+
+    http: str = ""
+    """URL that answers 2xx for yes, and says by Retry-After when to ask again."""
+    method: Method = Method.POST
+    command: tuple[str, ...] = ()
+    """argv that exits 0 for yes, and 75 for not yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookSpec:
+    """A command that is run round a restart, and how much of its output is kept."""
+
+    command: tuple[str, ...]
+    within_s: float = 30.0
+    keep_bytes: int = MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrandPlan:
+    """What is done round a restart beside the driver's part."""
+
+    drain: Question | None = None
+    drain_wait_s: float = 30.0
+    before: tuple[HookSpec, ...] = ()
+    after: tuple[HookSpec, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePlan:
     """One entry under `services`: the rules for the engine and the plug-ins for the shell.
@@ -49,6 +88,7 @@ class ServicePlan:
     driver: PluginSpec | None = None
     detector: PluginSpec = PluginSpec(key="envelope")
     health: HealthSpec | None = None
+    errands: ErrandPlan = ErrandPlan()
     where: str = ""
 
 
@@ -78,6 +118,7 @@ class StatePlan:
     path: str = ""
     keep_s: float = 30 * 86400.0
     raw_keep_s: float = 6 * 3600.0
+    hook_output_bytes: int = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,7 +138,8 @@ class RestartRules:
 
     `driver` is its name, for messages ("" = nobody can restart it: observe only). `deadline_s`:
     a new incarnation must be sampled within this. `health_within_s`: None without a health gate.
-    `starts`: leakguard itself starts the service (`child`), also after it ended.
+    `starts`: leakguard itself starts the service (`child`), also after it ended. `prelude_s`: the
+    longest that drain and hooks may take before the driver acts. `after`: hooks follow the restart.
     """
 
     driver: str = ""
@@ -146,6 +147,8 @@ class RestartRules:
     health_within_s: float | None = None
     starts: bool = False
     respawn: Respawn = Respawn.ALWAYS
+    prelude_s: float = 0.0
+    after: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

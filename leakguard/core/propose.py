@@ -55,7 +55,7 @@ def lead_s(service: ServiceState, rules: ServiceRules) -> float:
         return rule.lead_s
     measured = service.record.stop_start_s
     if measured is None:
-        return LEAD_UNMEASURED_S
+        return min(LEAD_CEILING_S, LEAD_UNMEASURED_S + rules.restart.prelude_s)
     return min(LEAD_CEILING_S, max(LEAD_FLOOR_S, 2 * measured))
 
 

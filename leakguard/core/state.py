@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from leakguard.core.assessment import Assessment
 from leakguard.core.foretold import Foretold
+from leakguard.core.inbox import Told
 from leakguard.core.instant import Instant
 from leakguard.core.kill_book import KillBook
 from leakguard.core.lasting import Mark
@@ -72,6 +73,10 @@ class Flight:
     """Trying again soon cannot help, the driver said."""
     done: Instant | None = None
     """When the driver had carried out its part."""
+    told: tuple[Told, ...] = ()
+    """What came of drain and hooks before it."""
+    after: bool = False
+    """Hooks follow its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

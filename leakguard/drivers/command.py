@@ -4,8 +4,6 @@ The command gets LEAKGUARD_SERVICE, LEAKGUARD_REASON and LEAKGUARD_PID (empty wh
 not run) in its environment.
 """
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ from leakguard.core.sample import Location
 from leakguard.core.units import Seconds, format_duration
 from leakguard.drivers.base import Driver, DriverContext, RestartOrder, Stopped
 from leakguard.linux.run_command import Ended, run_command
-from leakguard.linux.spawn import ChildSpec, environment
+from leakguard.linux.spawn import ChildSpec, missing_program
 from leakguard.plugins import doc
 
 
@@ -111,18 +109,12 @@ class CommandDriver(Driver):
         )
 
     def _problems(self) -> Iterator[str]:
-        name, cwd = self._options.argv[0], self._options.cwd
+        cwd = self._options.cwd
         if cwd and not Path(cwd).is_dir():
             yield f"{cwd} is not a directory: correct cwd"
-        path = environment(self._spec()).get("PATH", os.defpath)
-        where = os.path.join(cwd, name) if "/" in name else name  # noqa: PTH118  keeps a leading ./
-        if shutil.which(where, path=path) is None:
-            exists = Path(where).exists()
-            yield (
-                f"{name} is not executable for uid {os.geteuid()}: chmod +x it"
-                if exists
-                else f"{name} does not exist: correct argv, or PATH"
-            )
+        missing = missing_program(self._spec())
+        if missing:
+            yield missing
 
     def _limit(self) -> str:
         return format_duration(self._options.timeout)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -126,6 +127,17 @@ def environment(spec: ChildSpec) -> dict[str, str]:
         if key not in OURS and not (key.startswith("LEAKGUARD_") and "__" in key)
     }
     return {**inherited, **spec.env}
+
+
+def missing_program(spec: ChildSpec) -> str:
+    """Say why the command could not be started, with the fix; empty when it could."""
+    name = spec.argv[0]
+    where = os.path.join(spec.cwd, name) if "/" in name else name  # keeps a leading ./
+    if shutil.which(where, path=environment(spec).get("PATH", os.defpath)) is not None:
+        return ""
+    if Path(where).exists():
+        return f"{name} is not executable for uid {os.geteuid()}: chmod +x it"
+    return f"{name} does not exist: correct argv, or PATH"
 
 
 def _plain(spec: ChildSpec) -> bytes:

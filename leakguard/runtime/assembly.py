@@ -20,9 +20,11 @@ from leakguard.runtime.clock import SystemClock
 from leakguard.runtime.collect import Collector
 from leakguard.runtime.daemon import Daemon, Outlets
 from leakguard.runtime.dispatcher import Dispatcher
+from leakguard.runtime.errands import Errands
 from leakguard.runtime.event_lines import EventLines
 from leakguard.runtime.executor import Executor
 from leakguard.runtime.handover import Launch
+from leakguard.runtime.hook_output import HookOutput
 from leakguard.runtime.inbox import Inbox
 from leakguard.runtime.kill_watch import open_kill_watch
 from leakguard.runtime.lifecycle import SystemdNotify
@@ -55,6 +57,9 @@ class Assembly:
         self.store = open_store(self.plan.state, self.machine.clock, self.inbox.notice)
         self.live = self._resume()
         self.alone = Alone(self.options.alone, self.machine.children)
+        self.errands = Errands(
+            self.plan, self.machine.clock, self.machine.children, HookOutput(self.plan.state)
+        )
         self.executor = self._executor()
         self.rehearsal = Rehearsal(self.inbox.notice)
         self.dispatcher = Dispatcher(
@@ -89,6 +94,7 @@ class Assembly:
             rehearsal=self.rehearsal,
             systemd=self.systemd,
             live=self.live,
+            hooks_prune=self.errands.prune,
         )
 
     def collector_of(self, parts: Parts) -> Collector:
@@ -124,6 +130,7 @@ class Assembly:
             clock=self.machine.clock,
             children=self.machine.children,
             health=self.live.parts.health,
+            errands=self.errands,
         )
 
     def _daemon(self) -> Daemon:

@@ -7,7 +7,7 @@ from typing import Any
 from leakguard import plugins
 from leakguard.core.engine import Rules
 from leakguard.core.instant import Clock
-from leakguard.core.plan import HealthSpec, Plan, ServicePlan
+from leakguard.core.plan import ErrandPlan, HealthSpec, Plan, ServicePlan
 from leakguard.core.sample import Incarnation, Location
 from leakguard.drivers.base import Driver, DriverContext
 from leakguard.linux.cgroupfs import CgroupFs
@@ -43,6 +43,15 @@ class Parts:
     drivers: "DriverBook"
     health: Mapping[str, HealthSpec]
     notifiers: Mapping[str, Notifier]
+
+    def errand_problems(self, service: str) -> tuple[str, ...]:
+        """Find what could not be done round a restart of a service."""
+        plan = self.roster.entry(service).plan.errands
+        if plan == ErrandPlan():
+            return ()
+        from leakguard.runtime.errand_words import errand_problems  # few have hooks
+
+        return errand_problems(plan)
 
 
 def build(

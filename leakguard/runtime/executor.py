@@ -8,18 +8,19 @@ free, since a restart that waits for a stranger's health check could come too la
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
 
-from leakguard.core.decision import Action, CheckHealth, RestartService
+from leakguard.core.decision import Action, CheckHealth, RestartService, RunAfter
 from leakguard.core.errors import DriverError, LeakguardError
-from leakguard.core.inbox import Outcome, OutcomeKind
+from leakguard.core.inbox import Outcome, OutcomeKind, Told
 from leakguard.core.instant import Clock
 from leakguard.core.plan import HealthSpec
-from leakguard.core.sample import Location
+from leakguard.core.sample import Incarnation, Location
 from leakguard.drivers.base import Driver, RestartOrder
 from leakguard.linux.children import Children
 from leakguard.runtime import health_gate
+from leakguard.runtime.errands import Errands
 from leakguard.runtime.same_run import is_same_run
 
 SLICE_S = 0.05
@@ -32,6 +33,7 @@ class _Job:
     action: Action
     cancelled: Event = field(default_factory=Event)
     driver: Driver | None = None
+    told: tuple[Told, ...] = ()
 
     @property
     def is_restart(self) -> bool:
@@ -50,14 +52,17 @@ class Executor:
         clock: Clock,
         children: Children,
         health: Mapping[str, HealthSpec],
+        errands: Errands | None = None,
         workers: int = 4,
     ) -> None:
         """Start with no thread. `locate` looks where a service is now.
 
-        `post` takes the outcomes, from any thread; it must not block or call back.
+        `errands` run drain and hooks, None: there are none. `post` takes the outcomes, from any
+        thread; it must not block or call back.
         """
         self._drivers = drivers
         self._health = health
+        self._errands = errands
         self._post = post
         self._locate = locate
         self._clock = clock
@@ -211,33 +216,40 @@ class Executor:
 
     def _carry_out(self, job: _Job) -> Outcome:
         try:
-            if isinstance(job.action, CheckHealth):
-                return self._check(job.action, job.cancelled)
-            return self._restart(job.action, job)
+            match job.action:
+                case CheckHealth():
+                    return self._check(job.action, job.cancelled)
+                case RunAfter():
+                    return self._run_after(job.action, job.cancelled)
+                case RestartService():
+                    return replace(self._restart(job.action, job), told=job.told)
         except LeakguardError as error:
             permanent = isinstance(error, DriverError) and error.permanent
-            return _failed(job.action, str(error), permanent=permanent)
+            return replace(_failed(job.action, str(error), permanent=permanent), told=job.told)
         except Exception as error:  # noqa: BLE001  the pool's edge: a broken driver is an outcome
-            return _failed(job.action, f"{type(error).__name__}: {error}")
+            failed = _failed(job.action, f"{type(error).__name__}: {error}")
+            return replace(failed, told=job.told)
 
     def _restart(self, action: RestartService, job: _Job) -> Outcome:
         job.driver = self._drivers.get(action.service)  # may be made only now, and fail
         if job.driver is None:
             return _failed(action, f"{action.service} has no driver", permanent=True)
-        left_s = action.deadline_s - self._clock.now().since(action.decided)
-        if left_s <= 0:
+        if self._left_s(action) <= 0:
             return _failed(action, "its deadline passed before it could begin")
-        here = self._locate(action.service)
-        runs = None if here is None else here.root
-        if runs is None and action.incarnation is not None and not job.driver.starts:
-            message = f"{action.incarnation} does not run any more: nothing was done"
-            return _outcome(action, OutcomeKind.STALE, message)
-        if runs is not None and not is_same_run(runs, action.incarnation):
-            meant = f"not {action.incarnation}" if action.incarnation else "already"
-            message = f"{runs} runs, {meant}: nothing was done"
-            return _outcome(action, OutcomeKind.STALE, message)
+        runs, stale = self._look(action, job.driver)
+        if not stale and self._errands is not None:
+            job.told = self._errands.before(action, job.cancelled)
+            if job.told:  # that took a while
+                runs, stale = self._look(action, job.driver)
+        if stale:
+            return _outcome(action, OutcomeKind.STALE, stale)
+        if job.told and job.cancelled.is_set():
+            return _failed(action, "leakguard is ending: not begun")
         order = RestartOrder(
-            incarnation=runs, reason=action.reason, deadline_s=left_s, cancelled=job.cancelled
+            incarnation=runs,
+            reason=action.reason,
+            deadline_s=self._left_s(action),
+            cancelled=job.cancelled,
         )
         stopped = job.driver.restart(order)
         return Outcome(
@@ -248,6 +260,29 @@ class Executor:
             stop_s=stopped.stop_s,
             started=stopped.started,
         )
+
+    def _left_s(self, action: RestartService) -> float:
+        return action.deadline_s - self._clock.now().since(action.decided)
+
+    def _look(self, action: RestartService, driver: Driver) -> tuple[Incarnation | None, str]:
+        """Give what runs now, and why nothing is to be done when that is not what was meant."""
+        here = self._locate(action.service)
+        runs = None if here is None else here.root
+        if runs is None and action.incarnation is not None and not driver.starts:
+            return None, f"{action.incarnation} does not run any more: nothing was done"
+        if runs is not None and not is_same_run(runs, action.incarnation):
+            meant = f"not {action.incarnation}" if action.incarnation else "already"
+            return runs, f"{runs} runs, {meant}: nothing was done"
+        return runs, ""
+
+    def _run_after(self, action: RunAfter, cancelled: Event) -> Outcome:
+        if self._errands is None:
+            return _outcome(action, OutcomeKind.DONE, "no hooks are configured")
+        try:
+            here = self._locate(action.service)
+        except LeakguardError:  # then the hooks are told no pid
+            here = None
+        return self._errands.after(action, here.root.pid if here else None, cancelled)
 
     def _check(self, action: CheckHealth, cancelled: Event) -> Outcome:
         with self._changed:

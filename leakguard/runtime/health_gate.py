@@ -1,12 +1,6 @@
-"""The health gate: ask a service that came back until it answers well, or its time is over.
+"""The health gate: ask a service that came back until it answers well, or its time is over."""
 
-The question is asked by hand over a socket, up to the status line, so that a service that sends
-its headers one byte at a time cannot hold the gate open beyond its time.
-"""
-
-import http.client
 import socket
-import ssl
 from collections.abc import Callable
 from threading import Event
 from urllib.parse import SplitResult, urlsplit
@@ -18,14 +12,13 @@ from leakguard.core.units import format_duration
 from leakguard.linux.children import Children
 from leakguard.linux.run_command import run_command
 from leakguard.linux.spawn import ChildSpec
+from leakguard.runtime.http_exchange import ExchangeError, Left, exchange, shown, words
 
 TRY_S = 5.0
 """One try waits this long at most; a service that needs longer to say hello is not healthy."""
 LEAST_S = 0.1
 """No further try is begun with less than this left: its failure would only hide the last answer."""
-_STATUS_BYTES = 4096
 
-Left = Callable[[], float]
 Probe = Callable[[Left], str]
 """Asks once, within the seconds that `Left` gives; the answer is what is wrong, empty for well."""
 
@@ -57,8 +50,7 @@ def _probe(
 ) -> tuple[Probe, str]:
     if spec.http:
         url = urlsplit(spec.http)
-        shown = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
-        return (lambda left: _ask_http(url, left)), shown
+        return (lambda left: _ask_http(url, left)), shown(url)
     if spec.tcp:
         return (lambda left: _ask_tcp(spec.tcp, left)), f"tcp {spec.tcp}"
 
@@ -74,41 +66,11 @@ def _nearer(left_s: Left, clock: Clock) -> Left:
 
 
 def _ask_http(url: SplitResult, left_s: Left) -> str:
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=left_s())
     try:
-        connection.request("GET", _path(url), headers={"Connection": "close"})
-        line = _first_line(connection.sock, left_s)
-    except ssl.SSLError as error:
-        return f"TLS: {error.reason or error}"
-    except TimeoutError:
-        return "no answer in time"
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return _words(error)
-    finally:
-        connection.close()
-    parts = line.split(None, 2)
-    if len(parts) < 2 or not parts[0].startswith("HTTP/") or not parts[1].isdecimal():
-        return f"not an HTTP answer: {line[:60]!r}"
-    return "" if 200 <= int(parts[1]) < 400 else f"answered {' '.join(parts[1:])}"
-
-
-def _path(url: SplitResult) -> str:
-    return (url.path or "/") + (f"?{url.query}" if url.query else "")
-
-
-def _first_line(sock: socket.socket, left_s: Left) -> str:
-    data = b""
-    while b"\n" not in data and len(data) < _STATUS_BYTES:
-        remaining_s = left_s()
-        if remaining_s <= 0.05:
-            raise TimeoutError
-        sock.settimeout(remaining_s)
-        chunk = sock.recv(_STATUS_BYTES)
-        if not chunk:
-            break
-        data += chunk
-    return data.partition(b"\n")[0].decode("latin-1").strip()
+        answer = exchange(url, "GET", left_s, whole=False)
+    except ExchangeError as error:
+        return str(error)
+    return "" if 200 <= answer.status < 400 else f"answered {answer.status} {answer.reason}".strip()
 
 
 def _ask_tcp(address: str, left_s: Left) -> str:
@@ -119,7 +81,7 @@ def _ask_tcp(address: str, left_s: Left) -> str:
     except TimeoutError:
         return "no connection in time"
     except (OSError, ValueError, OverflowError) as error:
-        return _words(error)
+        return words(error)
 
 
 def _ask_command(
@@ -135,7 +97,3 @@ def _ask_command(
     if ended.code is None:
         return f"did not end within {format_duration(limit_s)}"
     return f"exit code {ended.code}: {ended.tail}".rstrip(": ") if ended.code else ""
-
-
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

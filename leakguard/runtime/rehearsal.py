@@ -35,7 +35,7 @@ class Rehearsal:
                 driver = parts.drivers.get(service)
                 if driver is None or (location is None and not driver.starts):
                     continue
-                found = driver.rehearse(location)
+                found = (*driver.rehearse(location), *parts.errand_problems(service))
             except LeakguardError as error:
                 found = (str(error),)
             if found != self._found.get(service, ()):

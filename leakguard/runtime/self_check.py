@@ -15,6 +15,7 @@ from leakguard.linux.children import Children, run_here
 from leakguard.linux.procfs import ProcFs
 from leakguard.runtime.bootstrap import Machine, Parts, build
 from leakguard.runtime.collect import Collector
+from leakguard.runtime.errand_words import after_in_words, before_in_words, errand_problems
 from leakguard.runtime.places import look_at_places
 from leakguard.runtime.schedule_words import ScheduleReport, report
 from leakguard.runtime.trigger_words import guards_in_words, triggers_in_words
@@ -68,6 +69,10 @@ class ServiceReport:
     """Who starts the service again; empty when that is not known."""
     triggers: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    """What is done before the driver acts."""
+    after: tuple[str, ...] = ()
+    """What follows a restart."""
     schedules: tuple[ScheduleReport, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -156,6 +161,8 @@ def _service(
         driver=rules.restart.driver,
         triggers=triggers_in_words(rules),
         guards=guards_in_words(rules),
+        before=tuple(before_in_words(service.errands)),
+        after=tuple(after_in_words(service.errands)),
         schedules=tuple(report(rule, now) for rule in rules.policy.schedules),
     )
     if machine is None:
@@ -311,6 +318,7 @@ class _Look:
     def _rehearse(self) -> None:
         acts = self._service.rules.mode is Mode.ACT
         to = self._found.problems if acts else self._found.notes
+        to += errand_problems(self._service.errands)
         for name in self._parts.roster.names():
             driver = self._parts.drivers.get(name)
             if driver is None:

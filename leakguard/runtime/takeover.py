@@ -49,6 +49,7 @@ class Takeover:
         everything = self._all
         collector = everything.collector_of(parts)
         everything.executor.replace(parts.drivers, parts.health)
+        everything.errands.replace(parts.plan)
         everything.dispatcher.replace(parts.notifiers)
         everything.daemon.replace(parts, collector)
         everything.scheduler.replace(schedules_of(parts.plan), fired(everything.live.state))

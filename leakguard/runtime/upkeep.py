@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 from leakguard.core.instant import Clock
 from leakguard.core.plan import Plan
@@ -30,14 +31,16 @@ class Upkeep:
         rehearsal: Rehearsal,
         systemd: SystemdNotify,
         live: Live,
+        hooks_prune: Callable[[], None] = lambda: None,
     ) -> None:
-        """Work on these."""
+        """Work on these; `hooks_prune` deletes old output of hooks."""
         self._clock = clock
         self._store = store
         self._dispatcher = dispatcher
         self._rehearsal = rehearsal
         self._systemd = systemd
         self._live = live
+        self._hooks_prune = hooks_prune
         self._rehearsing = threading.Lock()
 
     def chores(self) -> Chores:
@@ -45,7 +48,7 @@ class Upkeep:
         return Chores(
             dispatch=self._dispatch,
             roll_up=lambda: self._store.roll_up(self._clock.now().wall_s),
-            prune=lambda: self._store.prune(self._clock.now().wall_s),
+            prune=self._prune,
             heartbeat=self._heartbeat,
         )
 
@@ -63,6 +66,10 @@ class Upkeep:
     def _dispatch(self) -> float | None:
         self._dispatcher.dispatch_due()
         return self._dispatcher.next_wake_wall_s()
+
+    def _prune(self) -> None:
+        self._store.prune(self._clock.now().wall_s)
+        self._hooks_prune()
 
     def _heartbeat(self) -> None:
         ticked = self._live.ticked

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 
 from leakguard.core.codec import from_plain, to_plain
-from leakguard.core.decision import CheckHealth, RestartService, Verb
+from leakguard.core.decision import Action, CheckHealth, RestartService, RunAfter, Verb
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
 from leakguard.core.flight import resumed
@@ -85,7 +85,7 @@ class World:
     pids: int = 100
     born_s: float = 0.0
     value: float = 100.0
-    queue: list[RestartService | CheckHealth] = field(default_factory=list)
+    queue: list[Action] = field(default_factory=list)
     mail: list[Outcome] = field(default_factory=list)
     open: set[str] = field(default_factory=set)
     acts: list[Act] = field(default_factory=list)
@@ -146,6 +146,8 @@ class World:
         if isinstance(action, CheckHealth):
             kind = OutcomeKind.HEALTHY if how == "done" else OutcomeKind.UNHEALTHY
             self.mail.append(Outcome(action_id=action.id, service=NAME, kind=kind))
+            return
+        if isinstance(action, RunAfter):
             return
         here = self.incarnation() if self.pid is not None else None
         if here is not None and action.incarnation != here:

@@ -9,7 +9,7 @@ from leakguard import plugins
 from leakguard.config import load
 from leakguard.core.codec import from_plain, to_plain
 from leakguard.core.events import Severity
-from leakguard.core.plan import HealthSpec, Plan, PluginSpec
+from leakguard.core.plan import ErrandPlan, HealthSpec, HookSpec, Plan, PluginSpec, Question
 from leakguard.core.policy import (
     CatchUp,
     ForecastRule,
@@ -111,6 +111,39 @@ services:
     assert (a.rules.mode, a.rules.policy.max_age_s) == (Mode.ACT, 604800.0)
     assert (b.rules.policy.threshold, b.rules.policy.max_age_s) == (None, None)
     assert b.rules.mode == Mode.OBSERVE
+
+
+def test_drain_and_hooks_become_a_plan_and_the_deadline_covers_them(tmp_path: Path) -> None:
+    """Left out, it is a minute beyond what they may take; one hook needs no list."""
+    text = """
+defaults: {restart: {drain: {http: "http://127.0.0.1/drain", wait: 9s}}}
+services:
+  a:
+    target: {cmdline: a}
+    restart:
+      drain: {command: [drain-it, a]}
+      before: {command: [jcmd, "{pid}", Thread.print], within: 5s, keep: 2MiB}
+      after: [{command: [smoke]}, {command: [tell]}]
+"""
+    service = load_service(tmp_path, text)
+    assert service.errands == ErrandPlan(
+        drain=Question(command=("drain-it", "a")),
+        drain_wait_s=9.0,
+        before=(
+            HookSpec(command=("jcmd", "{pid}", "Thread.print"), within_s=5.0, keep_bytes=2 * MIB),
+        ),
+        after=(HookSpec(command=("smoke",)), HookSpec(command=("tell",))),
+    )
+    rules = service.rules.restart
+    assert (rules.deadline_s, rules.prelude_s, rules.after) == (74.0, 14.0, True)
+
+
+def test_a_plain_url_is_a_drain(tmp_path: Path) -> None:
+    """The shortest form; a written deadline stays."""
+    text = "services: {a: {target: {cmdline: a}, restart: {drain: 'http://x/d', deadline: 2m}}}"
+    service = load_service(tmp_path, text)
+    assert service.errands.drain == Question(http="http://x/d")
+    assert service.rules.restart.deadline_s == 120.0
 
 
 def test_a_health_gate_of_its_own_replaces_the_inherited_one(tmp_path: Path) -> None:

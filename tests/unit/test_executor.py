@@ -1,9 +1,11 @@
 """The executor: looks again, acts once, one service at a time, never holds the exit."""
 
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +13,21 @@ from leakguard.core.decision import CheckHealth, RestartService
 from leakguard.core.errors import DriverError, ReadingError
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Instant
-from leakguard.core.plan import HealthSpec
-from leakguard.core.policy import Trigger
+from leakguard.core.plan import (
+    ErrandPlan,
+    HealthSpec,
+    HookSpec,
+    Plan,
+    PluginSpec,
+    ServicePlan,
+    StatePlan,
+)
+from leakguard.core.policy import ServiceRules, Trigger
 from leakguard.core.sample import Incarnation, Location
 from leakguard.linux.children import Children, run_here
+from leakguard.runtime.errands import Errands
 from leakguard.runtime.executor import Executor
+from leakguard.runtime.hook_output import HookOutput
 from leakguard.testing.clock import FakeClock
 from leakguard.testing.drivers import ScriptedDriver
 
@@ -34,6 +46,7 @@ class Bench:
     clock: FakeClock = field(default_factory=FakeClock)
     posted: queue.Queue[Outcome] = field(default_factory=queue.Queue)
     unreadable: str = ""
+    errands: Errands | None = None
 
     def __post_init__(self) -> None:
         self.executor = Executor(
@@ -43,6 +56,7 @@ class Bench:
             clock=self.clock,
             children=Children(run_here, self.clock),
             health=self.health,
+            errands=self.errands,
         )
 
     def locate(self, service: str) -> Location | None:
@@ -297,3 +311,53 @@ def test_nothing_begins_after_shutdown(bench: Bench) -> None:
     bench.executor.shutdown(0.0)
     bench.restart("a")
     assert (bench.outcome().kind, bench.drivers["a"].orders) == (OutcomeKind.FAILED, [])
+
+
+def hooked(code: str) -> Errands:
+    """Make the errands of service `a`: one hook before a restart that is a Python program."""
+    hook = HookSpec(command=(sys.executable, "-c", code), within_s=30.0)
+    plan = ServicePlan(
+        rules=ServiceRules(name="a"),
+        target=PluginSpec(key="pid"),
+        errands=ErrandPlan(before=(hook,)),
+    )
+    clock = FakeClock()
+    whole = Plan(host="h", services=(plan,))
+    return Errands(whole, clock, Children(run_here, clock), HookOutput(StatePlan()))
+
+
+@pytest.mark.parametrize("code", ["pass", "raise SystemExit(1)"], ids=["well", "failed"])
+def test_hooks_come_before_the_driver_and_never_stop_it(code: str) -> None:
+    """The outcome carries what came of them."""
+    bench = Bench(errands=hooked(code))
+    bench.drivers["a"], bench.here["a"] = ScriptedDriver(), OLD
+    bench.restart("a")
+    outcome = bench.outcome()
+    assert (outcome.kind, len(bench.drivers["a"].orders)) == (OutcomeKind.DONE, 1)
+    assert [one.ok for one in outcome.told] == [code == "pass"]
+
+
+def test_what_a_failing_driver_leaves_carries_the_hooks_too() -> None:
+    """The dump that was taken is not lost with the restart."""
+    bench = Bench(errands=hooked("pass"))
+    bench.drivers["a"], bench.here["a"] = ScriptedDriver(error=DriverError("no")), OLD
+    bench.restart("a")
+    outcome = bench.outcome()
+    assert (outcome.kind, len(outcome.told)) == (OutcomeKind.FAILED, 1)
+
+
+def test_after_the_hooks_it_looks_again(tmp_path: Path) -> None:
+    """A service that ended by itself meanwhile is not restarted a second time."""
+    bench = Bench(errands=hooked(f"import pathlib; pathlib.Path({str(tmp_path / 'x')!r}).touch()"))
+    bench.drivers["a"], bench.here["a"] = ScriptedDriver(), OLD
+    locate = bench.locate
+
+    def look(service: str) -> Location | None:
+        return Location(root=NEW) if (tmp_path / "x").exists() else locate(service)
+
+    bench.executor = Executor(
+        drivers=bench.drivers, post=bench.posted.put, locate=look, clock=bench.clock,
+        children=Children(run_here, bench.clock), health={}, errands=bench.errands,
+    )  # fmt: skip
+    bench.restart("a")
+    assert (bench.outcome().kind, bench.drivers["a"].orders) == (OutcomeKind.STALE, [])

@@ -9,7 +9,7 @@ straight line between two recorded samples.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from leakguard.core.decision import CheckHealth, RestartService
+from leakguard.core.decision import CheckHealth, RestartService, RunAfter
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind, Request, ScheduleDue
@@ -248,6 +248,8 @@ class Play:
                         action_id=action.id, service=SERVICE, kind=OutcomeKind.HEALTHY
                     )
                     self._outcomes = (healthy,)
+                case RunAfter():
+                    pass
 
     def _look(self, made: Step) -> None:
         """Note what the step says of the pace, the limit, and restarts that failed."""
