@@ -5,7 +5,9 @@ skips fires as soon as the clock goes on, one that the clock repeats fires once;
 with `*` as minute or hour follows the clock as it runs.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -61,18 +63,19 @@ def upcoming(
         by = timedelta(seconds=delay_s)
         found = upcoming(expr, timezone, after.astimezone(UTC) - by, n)
         return [(one.astimezone(UTC) + by).astimezone(one.tzinfo) for one in found]
+    return list(islice(moments(expr, timezone, after), n))
+
+
+def moments(expr: str, timezone: str, after: datetime) -> Iterator[datetime]:
+    """Give the moments after `after`, in `timezone`, each later than the one before."""
     zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
-    moments: list[datetime] = []
     last = after.astimezone(UTC)
     # CronSim looks at the naive clock: in a repeated hour it may give a moment that has been, and
     # two moments of a skipped hour fall on the same instant.
     for moment in CronSim(parse(expr), after.astimezone(zone)):
-        if len(moments) >= n:
-            break
         if moment.astimezone(UTC) > last:
             last = moment.astimezone(UTC)
-            moments.append(moment)
-    return moments
+            yield moment
 
 
 def explain(expr: str) -> str:

@@ -13,8 +13,8 @@ from leakguard.cli._output import Exit, emit_json
 
 if TYPE_CHECKING:
     from leakguard.cli._backtest_sources import Gathered
+    from leakguard.core.policy import WindowRule
     from leakguard.runtime.backtest.compare import Comparison, Progress
-    from leakguard.runtime.backtest.moments import Window
     from leakguard.runtime.backtest.outcome import Kill, PolicyOutcome
 
 EPILOG = """\b
@@ -91,7 +91,7 @@ def command(**options: Any) -> int:  # click passes what is declared above
     return Exit.OK
 
 
-def _windows(texts: Sequence[str]) -> "tuple[Window, ...]":
+def _windows(texts: Sequence[str]) -> "tuple[WindowRule, ...]":
     """Read the windows, in the time zone of the machine, as schedules are."""
     if not texts:
         return ()

@@ -136,6 +136,8 @@ def _service(service: ServiceReport, *, machine: bool) -> Iterator[str]:
         yield _row("schedule", f"{schedule.words} ({schedule.timezone})")
         yield from (_row("", moment.text) for moment in schedule.next)
         yield from (_row("", note) for note in schedule.notes)
+    yield from (_row("window", window) for window in service.windows)
+    yield from (_row("blackout", blackout) for blackout in service.blackouts)
     yield from (_row("note", note) for note in service.notes)
     for problem in service.problems:
         yield f"{GAP}{paint('problem'.ljust(WIDTH), 'red')}{problem}"

@@ -59,6 +59,8 @@ def sentences(facts: Plain) -> Iterable[str]:
         )
     if facts["futile"]:
         yield f"{facts['futile'].capitalize()}."
+    if facts["waiting"]:
+        yield f"Its restart {facts['waiting']['text']}."
     if facts["last_decision"]:
         yield f"The last decision: {_ended(facts['last_decision'])}"
     else:

@@ -121,6 +121,7 @@ class ServiceCollector:
             tmpfs_bytes=parts.tmpfs,
             mounts_bytes=parts.mounts,
             throttles=place.throttles,
+            cpu_s=watch.split.cpu_s if watch.split is not None else None,
         )
 
     def members(self, service: str) -> tuple[int, ...]:

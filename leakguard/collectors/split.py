@@ -1,7 +1,8 @@
-"""The slow split: shmem and swap of a tree, from /proc/PID/status, each shared page once.
+"""The slow split: shmem, swap and CPU time of a tree, from /proc; each shared page once.
 
 Anonymous memory is exact in every sample (`statm` resident less shared). Shmem and swap are not
-in `statm`, so they are read from `status`, which costs ten times as much, at a slower pace.
+in `statm`, so they are read from `status`, which costs ten times as much, at a slower pace,
+and CPU time with them.
 
 Shmem is resident in every process that maps it. Processes that map a common object (the segment
 of a master, a memfd) form a group, and a group counts as much as its largest process: right for
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from leakguard.core.units import MIB
-from leakguard.linux.procfs import ProcessGone, ProcFs
+from leakguard.linux.procfs import TICKS_PER_S, ProcessGone, ProcFs
 
 _NEGLIGIBLE_BYTES = MIB
 _MOST_MAPS = 64
@@ -29,16 +30,19 @@ class Split:
     mapped_shmem_bytes: int
     """As `statm` has it: once per process that maps it."""
     swap_bytes: int | None
+    cpu_s: float | None = None
+    """CPU time of those that live."""
 
 
 def read_split(proc: ProcFs, pids: Iterable[int]) -> Split:
     """Read the split of these processes; those that vanish meanwhile are left out."""
     shmem: dict[int, int] = {}
     swap: list[int] = []
-    known = False
+    known, ticks = False, 0
     for pid in pids:
         try:
             status = proc.memory_status(pid)
+            ticks += proc.stat(pid).cpu_ticks
         except ProcessGone:
             continue
         if status.shmem is not None:
@@ -50,6 +54,7 @@ def read_split(proc: ProcFs, pids: Iterable[int]) -> Split:
         shmem_bytes=_count_once(proc, shmem) if known else None,
         mapped_shmem_bytes=sum(shmem.values()),
         swap_bytes=sum(swap) if swap else None,
+        cpu_s=ticks / TICKS_PER_S,
     )
 
 

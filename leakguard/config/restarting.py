@@ -17,6 +17,7 @@ from leakguard.config.fields import (
     Risk,
     Size,
     SomeAmount,
+    Switch,
     unfold_many,
     unfold_off,
     unfold_switch,
@@ -51,6 +52,11 @@ class Forecast(Model):
         description="`always`: restart who fills its memory domain, whoever the kernel would kill;"
         " `when_victim`: only when that would be the service itself; `when_leaker`: only when"
         " nothing guarded in the domain grows faster.",
+    )
+    quiet: Switch = Field(
+        default=True,
+        description="When no window comes before the end, restart at the quietest time of the day"
+        " before it, as the service's CPU time and memory have shown over a day or more.",
     )
 
 
@@ -91,6 +97,13 @@ class Schedule(Model):
         description="Spread the times of many hosts and services over this long: each comes later"
         " by a share that host, service and cron decide, and that stays the same.",
     )
+
+
+class Window(Model):
+    """Time that begins at the moments of a cron expression."""
+
+    cron: Cron = Field(description="When it begins: five fields, or @daily and the like.")
+    length: PositiveDuration = Field(description="How long it lasts.")
 
 
 class MaxRestarts(Model):
@@ -220,6 +233,27 @@ class Restart(Model):
         default=None,
         description="Restart when the service has run for this long.",
         json_schema_extra=OFF,
+    )
+    windows: Annotated[tuple[Window, ...], BeforeValidator(unfold_many)] = Field(
+        default=(),
+        description="The cheap moments: a leak waits for the last one that comes before the end,"
+        " max_age for the next one.",
+        json_schema_extra=MANY,
+    )
+    windows_only: Switch = Field(
+        default=False,
+        description="Restart in no case outside the windows, not even when the memory runs out"
+        " before the next one. Schedules and people still do.",
+    )
+    blackouts: Annotated[tuple[Window, ...], BeforeValidator(unfold_many)] = Field(
+        default=(),
+        description="When nothing is restarted by itself. Sampling and alerts go on, and what would"
+        " not last until the end of a blackout is restarted before it.",
+        json_schema_extra=MANY,
+    )
+    blackouts_yield: Switch = Field(
+        default=False,
+        description="Let a threshold and the end of the memory restart in a blackout, too.",
     )
     grace: Duration = Field(
         default=read_seconds("5m"),

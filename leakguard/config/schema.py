@@ -25,7 +25,7 @@ from leakguard.core.events import Severity
 from leakguard.core.policy import Mode
 from leakguard.core.sample import Measure
 
-LATER = ("blackouts", "depends_on", "windows")
+LATER = ("depends_on",)
 """Settings that later versions bring, for the message that says so."""
 
 

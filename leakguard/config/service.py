@@ -9,7 +9,7 @@ from leakguard.config.choices import Choice, Choices
 from leakguard.config.errands import deadline_s, errand_plan, prelude_s, wrong_errands
 from leakguard.config.lines import Loc, Origins
 from leakguard.config.problems import Problem, nearest
-from leakguard.config.restarting import Drain, Health, Restart, Schedule
+from leakguard.config.restarting import Drain, Health, Restart, Schedule, Window
 from leakguard.config.schema import Defaults, Service
 from leakguard.config.values import Model
 from leakguard.core.errors import PluginError
@@ -26,6 +26,7 @@ from leakguard.core.policy import (
     ScheduleRule,
     ServiceRules,
     ThresholdRule,
+    WindowRule,
 )
 from leakguard.core.units import Amount, format_duration
 from leakguard.plugins import Plugin, load
@@ -157,6 +158,9 @@ class ServiceCompiler:
                 grace_s=restart.grace,
                 max_restarts=restart.max_restarts.count,
                 per_s=restart.max_restarts.per,
+                windows_only=restart.windows_only,
+                blackouts=_spans(restart.blackouts, service.timezone or self.timezone),
+                blackouts_yield=restart.blackouts_yield,
             ),
             pacing=Pacing(
                 idle_s=service.sample_every,
@@ -228,6 +232,8 @@ def _wrong_numbers(service: Service) -> Iterator[tuple[Loc, str]]:
 def _wrong_sizes(service: Service) -> Iterator[tuple[Loc, str]]:
     restart, at = service.restart, ("restart", "threshold", "above")
     above = restart.threshold.above if restart.threshold else None
+    if restart.windows_only and not restart.windows:
+        yield ("restart", "windows_only"), "needs windows - add restart.windows, or leave it out"
     if restart.threshold and above is None:
         yield at, "is missing - add a size such as 900MiB, or a share of the limit such as 80%"
     if _not_below(above, service.limit):
@@ -280,11 +286,20 @@ def _policy(restart: Restart, timezone: str, whose: str) -> Policy:
             lead_s=forecast.lead,
             start_up_s=forecast.start_up,
             act=forecast.act,
+            quiet=forecast.quiet,
         )
         if forecast
         else None,
         schedules=tuple(_schedule(schedule, timezone, whose) for schedule in restart.schedule),
         max_age_s=restart.max_age,
+        windows=_spans(restart.windows, timezone),
+    )
+
+
+def _spans(windows: Iterable[Window], timezone: str) -> tuple[WindowRule, ...]:
+    return tuple(
+        WindowRule(cron=window.cron, length_s=window.length, timezone=timezone)
+        for window in windows
     )
 
 

@@ -14,6 +14,7 @@ from leakguard.core import (
     accuracy,
     breaker,
     calm,
+    days,
     deaths,
     errands,
     facts,
@@ -21,13 +22,16 @@ from leakguard.core import (
     futility,
     groups,
     judge,
+    just_in_time,
     kill_news,
+    pauses,
     propose,
     quiet,
     throttling,
     watch,
 )
 from leakguard.core.alerts import Alert, AlertRules
+from leakguard.core.calendar import Calendar
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
 from leakguard.core.forecast import Forecast
@@ -41,7 +45,7 @@ from leakguard.core.inbox import (
     ResumeRequest,
     ScheduleDue,
 )
-from leakguard.core.instant import Instant, rfc3339
+from leakguard.core.instant import Instant
 from leakguard.core.kill_book import SeenKill
 from leakguard.core.kill_news import Heard
 from leakguard.core.kills import NamedKill
@@ -50,7 +54,7 @@ from leakguard.core.pace import pace
 from leakguard.core.policy import Proposal, ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Snapshot
 from leakguard.core.severity import Severity
-from leakguard.core.state import Due, Pause, ServiceRecord, State
+from leakguard.core.state import Due, ServiceRecord, State
 from leakguard.core.tick import Tick
 from leakguard.core.trend import Detector
 
@@ -85,6 +89,8 @@ class Inputs:
     """Processes that a log newly names as killed for memory."""
     kill_names: str = ""
     """Why no log can be read, so that kills have no names; empty when one can."""
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    """Windows, blackouts and schedules that are coming, of each entry whose calendar changed."""
     foretold: tuple[Foretold, ...] = ()
     """Whom the kernel would kill in the domains that were looked at."""
     ending: bool = False
@@ -146,6 +152,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     proposals = _requests(tick, inputs.requests, rules)
     asked = frozenset(request.service for request in inputs.requests)
     snapshot = inputs.snapshot
+    calendars = days.take(tick, state.calendars, inputs.calendars)
     known = replace(state, domains=watch.hear_foretold(state.domains, inputs.foretold))
     detector = rules.detectors.get("")
     bloodless = quiet.follow(known, snapshot, detector)
@@ -154,6 +161,8 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     accuracy.score(tick, told, known.domains)
     for reading in snapshot.readings:
         deaths.notice(tick, reading, still_running=reading.service in snapshot.still_running)
+        if rules.of(reading.service) is not None:
+            days.mark(tick, reading.service, calendars)
         _read(tick, reading, proposals, around, rules)
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
     _expire(tick)
@@ -174,6 +183,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         domains=accuracy.expect(domains, _forecasts(tick, snapshot), inputs.now),
         quiet=bloodless,
         kills=book,
+        calendars=calendars,
         own=tick.own,
     )
     return _conclude(tick, inputs, after, told)
@@ -276,11 +286,11 @@ def _read(
 
 
 def _automatic(tick: Tick, name: str, rules: ServiceRules) -> list[Proposal]:
-    service = tick.service(name)
-    grace = grace_left_s(service, rules, tick.now)
+    service, now = tick.service(name), tick.now
+    grace = grace_left_s(service, rules, now)
     wanted = (
-        propose.by_threshold(service, rules, tick.now),
-        propose.by_forecast(service, rules, grace),
+        propose.by_threshold(service, rules, now),
+        propose.by_forecast(service, rules, grace) or just_in_time.propose_now(service, now),
         propose.by_max_age(service, rules),
     )
     return [p for p in wanted if p is not None]
@@ -298,9 +308,9 @@ def _requests(tick: Tick, requests: tuple[Request, ...], rules: Rules) -> dict[s
             case RestartRequest():
                 proposals.setdefault(request.service, []).append(propose.by_request(request))
             case PauseRequest():
-                _pause(tick, request)
+                pauses.pause(tick, request)
             case ResumeRequest():
-                _resume(tick, request)
+                pauses.resume(tick, request)
             case ScheduleDue():
                 _scheduled(tick, request, rules)
             case _:
@@ -346,42 +356,11 @@ def _in_turn(tick: Tick, proposals: Mapping[str, list[Proposal]]) -> list[str]:
     return sorted(wanted, key=lambda name: groups.urgency(tick.service(name), proposals[name]))
 
 
-def _pause(tick: Tick, request: PauseRequest) -> None:
-    until = tick.now.wall_s + request.for_s if request.for_s is not None else None
-    pause = Pause(by=request.by, reason=request.reason, until_wall_s=until)
-    tick.amend(request.service, pause=pause)
-    text = f"paused{f' by {request.by}' if request.by else ''}"
-    text += f" until {rfc3339(until)}" if until is not None else " until it is resumed"
-    text += f": {request.reason}" if request.reason else ""
-    tick.event(EventKind.SERVICE_PAUSED, request.service, Severity.INFO, text)
-    tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
-
-
-def _resume(tick: Tick, request: ResumeRequest) -> None:
-    """End a pause, and give the breaker its restarts back: a person has looked at it."""
-    tick.amend(request.service, pause=None, restarts=(), failures=0, retry_at=None, unhealthy=False)
-    text = f"resumed{f' by {request.by}' if request.by else ''}"
-    tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text)
-    tick.put(replace(tick.service(request.service), last_decision=""))
-    if tick.service(request.service).record.breaker_open:
-        breaker.close(tick, request.service)
-    futility.clear(tick, request.service, "a person resumed it")
-    tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
-
-
 def _expire(tick: Tick) -> None:
     """End what has lasted for long enough: restarts in flight, and pauses."""
     for name in [n for n, s in tick.services.items() if s.record.flight or s.record.pause]:
         flight.check_deadline(tick, name)
-        _expire_pause(tick, name)
-
-
-def _expire_pause(tick: Tick, name: str) -> None:
-    pause = tick.service(name).record.pause
-    if pause is None or pause.until_wall_s is None or tick.now.wall_s < pause.until_wall_s:
-        return
-    tick.amend(name, pause=None)
-    tick.event(EventKind.SERVICE_RESUMED, name, Severity.INFO, "the pause is over")
+        pauses.expire(tick, name)
 
 
 def _follow(

@@ -116,6 +116,20 @@ class Forecast:
         z = math.log(seconds / self.median_s) / max(sigma, 1e-9)
         return 0.5 * math.erfc(-z / math.sqrt(2))
 
+    def time_at(self, share: float) -> float:
+        """Give the seconds within which the limit is reached with this chance; inf: not foreseen.
+
+        `share` lies between 0 and 1.
+        """
+        if self.median_s is None:
+            return math.inf
+        low, high = -8.0, 8.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            below = 0.5 * math.erfc(-middle / math.sqrt(2)) < share
+            low, high = (middle, high) if below else (low, middle)
+        return self._quantile(high)
+
     def _quantile(self, z: float) -> float:
         sigma = self.early_sigma if z < 0 else self.late_sigma
         return (self.median_s or 0.0) * math.exp(z * sigma)

@@ -8,12 +8,15 @@ person's `restart` acts in observe mode and in grace; pause and breaker refuse i
 forced, a restart in flight always does (a second act on the same incarnation would be a double
 restart). A restart for a forecast is futile while the growth is in files that outlive the service;
 a threshold is a person's own rule, and held only by what was tried in vain (core/futility.py).
+A blackout holds all that leakguard does by itself, also when the memory runs out in it, unless it
+is told to yield; windows are preferred, and hold only age, unless nothing else is allowed.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from leakguard.core.calendar import next_after, span_at
 from leakguard.core.facts import tmpfs_words
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import Mode, Proposal, ServiceRules, Trigger
@@ -39,6 +42,8 @@ class Guard(StrEnum):
     BREAKER = "breaker"
     STORE = "store"
     GROUP = "group"
+    BLACKOUT = "blackout"
+    WINDOW = "window"
     FUTILE = "futile"
     GRACE = "grace"
     OBSERVE = "observe"
@@ -47,6 +52,8 @@ class Guard(StrEnum):
 _EVERY = frozenset(Trigger)
 _BY_ITSELF = _EVERY - {Trigger.MANUAL}
 _CAN_WAIT = frozenset({Trigger.SCHEDULE, Trigger.MAX_AGE, Trigger.FORECAST})
+_CANNOT_WAIT = frozenset({Trigger.THRESHOLD, Trigger.EXHAUSTION})
+_MEMORY = _CANNOT_WAIT | {Trigger.FORECAST}
 
 HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.NO_DRIVER: _EVERY,
@@ -56,11 +63,14 @@ HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.BREAKER: _EVERY,
     Guard.STORE: _CAN_WAIT | {Trigger.MANUAL},
     Guard.GROUP: _EVERY - {Trigger.RESPAWN},
+    Guard.BLACKOUT: _CAN_WAIT | _CANNOT_WAIT,
+    Guard.WINDOW: frozenset({Trigger.MAX_AGE}),
     Guard.FUTILE: _BY_ITSELF - {Trigger.RESPAWN, Trigger.MAX_AGE},
     Guard.GRACE: _CAN_WAIT,
     Guard.OBSERVE: _BY_ITSELF - {Trigger.RESPAWN},
 }
-"""Which triggers each guard may hold back; what is not listed passes."""
+"""Which triggers each guard may hold back; what is not listed passes. `windows_only` adds to it,
+`blackouts_yield` takes from it."""
 
 _NOTHING: Mapping[Guard, str] = {}
 _FORESEEN = frozenset({Trigger.FORECAST, Trigger.EXHAUSTION})
@@ -98,7 +108,7 @@ def veto(
     """
     vetoes = []
     for guard, asks in _ASKED.items():
-        if proposal.trigger not in HOLDS[guard]:
+        if not holds(guard, proposal.trigger, rules):
             continue
         if proposal.forced and guard in YIELDS_TO_FORCE:
             continue
@@ -112,6 +122,15 @@ def veto(
         if reason:
             vetoes.append(Veto(guard=guard.value, reason=reason))
     return tuple(vetoes)
+
+
+def holds(guard: Guard, trigger: Trigger, rules: ServiceRules) -> bool:
+    """Tell whether a guard is asked about a trigger, under the rules of a service."""
+    if guard is Guard.WINDOW and rules.guards.windows_only and trigger in _MEMORY:
+        return True
+    if guard is Guard.BLACKOUT and rules.guards.blackouts_yield and trigger in _MEMORY:
+        return False
+    return trigger in HOLDS[guard]
 
 
 def recent_restarts(
@@ -216,6 +235,19 @@ def _futile(service: ServiceState, trigger: Trigger) -> str:
     return found.words
 
 
+def _blackout(service: ServiceState, _rules: ServiceRules, now: Instant) -> str:
+    dark = span_at(service.calendar.blackouts, now.wall_s)
+    return f"in the blackout {dark.words}" if dark is not None else ""
+
+
+def _window(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
+    windows = service.calendar.windows
+    if not rules.policy.windows or span_at(windows, now.wall_s) is not None:
+        return ""
+    coming = next_after(windows, now.wall_s)
+    return f"outside its windows, the next is {coming.words if coming else 'far'}"
+
+
 def _observe(_service: ServiceState, rules: ServiceRules, _now: Instant) -> str:
     return "mode is observe: would have restarted" if rules.mode is Mode.OBSERVE else ""
 
@@ -228,6 +260,8 @@ _ASKED: Mapping[Guard, Callable[[ServiceState, ServiceRules, Instant], str]] = {
     Guard.BREAKER: _breaker,
     Guard.STORE: lambda _service, _rules, _now: "",
     Guard.GROUP: lambda _service, _rules, _now: "",
+    Guard.BLACKOUT: _blackout,
+    Guard.WINDOW: _window,
     Guard.FUTILE: lambda _service, _rules, _now: "",
     Guard.GRACE: _grace,
     Guard.OBSERVE: _observe,

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from typing import assert_never
 
-from leakguard.core import lasting
+from leakguard.core import activity as habits, lasting
 from leakguard.core.events import EventKind
 from leakguard.core.futility import SETTLED_AFTER_S
 from leakguard.core.guards import remember
@@ -60,7 +60,7 @@ def _observe_sample(
         service = _new_incarnation(tick, sample)
     _see_again(tick, sample)
     tick.samples.append(sample)
-    service = tick.service(sample.service)
+    service = _follow_habits(tick, sample)
     fastest = _fastest(service, sample)
     born_s = service.series.born_s
     service.series.append(sample.at.boot_s, sample.value_bytes)
@@ -88,6 +88,15 @@ def _observe_sample(
 def _has_settled(service: ServiceState, sample: Sample) -> bool:
     known = service.record.settled_bytes is not None
     return not known and SETTLED_AFTER_S <= sample.age_s < SEEN_TO_START_S
+
+
+def _follow_habits(tick: Tick, sample: Sample) -> ServiceState:
+    """Learn how busy the service is at this time of day."""
+    service = tick.service(sample.service)
+    activity, pulse = habits.follow(service.record.activity, service.pulse, sample)
+    if activity is not service.record.activity:
+        service = tick.amend(sample.service, activity=activity)
+    return service if pulse is service.pulse else tick.put(replace(service, pulse=pulse))
 
 
 def _see_again(tick: Tick, sample: Sample) -> None:

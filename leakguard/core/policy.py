@@ -74,6 +74,8 @@ class ForecastRule:
     lead_s: float | None = None
     start_up_s: float = 8.0
     act: Act = Act.ALWAYS
+    quiet: bool = True
+    """Without a window before the end, restart at the quietest time of the day before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,15 @@ class ScheduleRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRule:
+    """Time that begins at the moments of a cron expression and lasts `length_s`."""
+
+    cron: str
+    length_s: float
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Everything that may propose a restart of one service."""
 
@@ -98,6 +109,8 @@ class Policy:
     forecast: ForecastRule | None = field(default_factory=ForecastRule)
     schedules: tuple[ScheduleRule, ...] = ()
     max_age_s: float | None = None
+    windows: tuple[WindowRule, ...] = ()
+    """The cheap moments: a leak waits for the last one that comes early enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +122,11 @@ class GuardRules:
     max_restarts: int = 4
     per_s: float = 6 * 3600.0
     """The breaker opens at `max_restarts` restarts, whatever their cause, within `per_s`."""
+    windows_only: bool = False
+    """Nothing but schedules and people restart it outside its windows, whatever comes of that."""
+    blackouts: tuple[WindowRule, ...] = ()
+    blackouts_yield: bool = False
+    """A threshold and the end of the memory are acted on in a blackout too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

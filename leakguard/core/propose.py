@@ -115,11 +115,9 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     lead = _lead_now_s(service, rules, sure=sure) + SAMPLES_AHEAD * _interval_s(service)
     for foreseen in sorted(facts.forecasts, key=lambda f: f.early_edge_s() or 0.0):
         risk = foreseen.probability_within(lead)
-        if risk <= accepted or not caused_by(facts.trend, foreseen):
+        if risk <= accepted or (foreseen.median_s or 0.0) > TAIL_LEADS * lead:
             continue
-        if (foreseen.median_s or 0.0) > TAIL_LEADS * lead:
-            continue
-        if not _acts(rule.act, service, foreseen):
+        if not concerns(service, rules, foreseen):
             continue
         edge = foreseen.early_edge_s() or 0.0
         near = edge <= max(grace_left, LEAD_FLOOR_S)
@@ -240,6 +238,14 @@ def _below(service: ServiceState, rules: ServiceRules, cron: str) -> str:
     return f"{value} ({service.sample.measure}) is below {format_bytes(floor)}"
 
 
+def concerns(service: ServiceState, rules: ServiceRules, foreseen: Forecast) -> bool:
+    """Tell whether an end is this service's doing, and one that its rule is about."""
+    facts, rule = service.assessment, rules.policy.forecast
+    if facts is None or rule is None or not caused_by(facts.trend, foreseen):
+        return False
+    return _acts(rule.act, service, foreseen)
+
+
 def _acts(act: Act, service: ServiceState, foreseen: Forecast) -> bool:
     """Whether the rule is about this service; where whom is not known, it does not act."""
     if act is Act.ALWAYS or service.assessment is None:
@@ -255,12 +261,15 @@ def _acts(act: Act, service: ServiceState, foreseen: Forecast) -> bool:
 
 
 def _forecast_reason(service: ServiceState, foreseen: Forecast, risk: float, lead: float) -> str:
+    chance = f"P(within {format_duration(lead)}) = {100 * risk:.0f}%"
+    return f"{end_in_words(foreseen)}; {chance}{_who(service, foreseen)}"
+
+
+def end_in_words(foreseen: Forecast) -> str:
+    """Say which limit is full when, and at what rate."""
     room, slope = foreseen.room, foreseen.slope_bytes_per_s or 0.0
-    return (
-        f"{limit_words(room)} ({format_bytes(room.limit_bytes)}) {_when(foreseen)} "
-        f"at {format_rate(slope)}; "
-        f"P(within {format_duration(lead)}) = {100 * risk:.0f}%{_who(service, foreseen)}"
-    )
+    where = f"{limit_words(room)} ({format_bytes(room.limit_bytes)})"
+    return f"{where} {_when(foreseen)} at {format_rate(slope)}"
 
 
 def _who(service: ServiceState, foreseen: Forecast) -> str:

@@ -102,6 +102,8 @@ class Sample:
     """What is used on those mounts, by whomever."""
     throttles: tuple[str, ...] = ()
     """Keys into `Snapshot.throttles`: the cgroups above it that have `memory.high`, likewise."""
+    cpu_s: float | None = None
+    """CPU time that its living processes have used, as of the last slow look at them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from leakguard.core.activity import Activity, Pulse
 from leakguard.core.assessment import Assessment
+from leakguard.core.calendar import NOTHING, Calendar
 from leakguard.core.foretold import Foretold
 from leakguard.core.inbox import Told
 from leakguard.core.instant import Instant
@@ -16,6 +18,7 @@ from leakguard.core.sample import Incarnation, Sample
 from leakguard.core.series import Series
 from leakguard.core.severity import Severity
 from leakguard.core.trend import UNKNOWN, Trend
+from leakguard.core.waiting import Waiting
 
 
 class Phase(StrEnum):
@@ -226,6 +229,8 @@ class ServiceRecord:
     """Deaths whose cause is not told yet, oldest first."""
     lives: tuple[Life, ...] = ()
     """How earlier incarnations grew, oldest first: the precedents of the next leak."""
+    activity: Activity = field(default_factory=Activity)
+    """How busy it is at each time of day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +268,11 @@ class ServiceState:
     absent_since: Instant | None = None
     last: Sample | None = None
     """The last sample, kept while the service is gone: where it was when it died."""
+    calendar: Calendar = NOTHING
+    """Its windows, blackouts and schedules, as far as they were worked out."""
+    waiting: Waiting | None = None
+    """When it is going to be restarted for its leak, as of its last sample."""
+    pulse: Pulse | None = None
     let_go: bool = False
     """The target finds nothing, but what ran last runs on."""
 
@@ -306,5 +316,7 @@ class State:
     """Domains that end without a kill: what is promised under `vm.overcommit_memory=2`, and
     cgroups with `memory.high`."""
     kills: KillBook = field(default_factory=KillBook)
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    """What is coming for each entry that has windows, blackouts or schedules."""
     own: ServiceRecord = field(default_factory=lambda: ServiceRecord(name=""))
     """The daemon's own record: problems that belong to no service."""

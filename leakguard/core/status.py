@@ -10,10 +10,12 @@ from leakguard.core.facts import threshold_bytes, victim_of
 from leakguard.core.forecast import Forecast, TimeToLimit
 from leakguard.core.guards import grace_left_s, restarts_left
 from leakguard.core.instant import Instant, rfc3339
+from leakguard.core.just_in_time import in_words
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Sample
 from leakguard.core.state import Phase, ServiceRecord, ServiceState, State
 from leakguard.core.victim_status import VictimStatus, victim_status
+from leakguard.core.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,18 @@ class ThrottleStatus:
     now: bool
     """It is slowed down at present."""
     time_to_throttle: TimeToLimit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingStatus:
+    """What the restart of a leaking service waits for. `kind` is a `PlanKind`."""
+
+    kind: str
+    begin: str
+    end: str
+    sure: float
+    """The chance that the memory lasts until then."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +103,8 @@ class ServiceStatus:
     """The group that it is in."""
     due: str | None = None
     """The moment of a scheduled restart that was held back and is still to come."""
+    waiting: WaitingStatus | None = None
+    """When it is going to be restarted for its leak; None while no end is in sight."""
     last_decision: str = ""
     """The last decision and its reason, in one sentence."""
     restarts: tuple[RestartStatus, ...] = ()
@@ -196,6 +212,7 @@ def _project_one(
         next_schedule=extra.next_schedule,
         group=rules.group.name if rules.group is not None else "",
         due=rfc3339(record.due.due_wall_s) if record.due is not None else None,
+        waiting=_waiting(service.waiting, now) if sample is not None else None,
         last_decision=service.last_decision,
         restarts=tuple(
             RestartStatus(at=r.at.rfc3339(), reason=r.reason) for r in record.restarts[-10:]
@@ -249,6 +266,18 @@ def _with_facts(base: ServiceStatus, facts: Assessment) -> ServiceStatus:
         limits=limits,
         tmpfs_share=facts.tmpfs_share,
         throttle=_throttle(facts.throttle) if facts.throttle is not None else None,
+    )
+
+
+def _waiting(waiting: Waiting | None, now: Instant) -> WaitingStatus | None:
+    if waiting is None:
+        return None
+    return WaitingStatus(
+        kind=waiting.what.value,
+        begin=rfc3339(waiting.span.begin_wall_s),
+        end=rfc3339(waiting.span.end_wall_s),
+        sure=round(waiting.sure, 3),
+        text=in_words(waiting, now),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from leakguard.core import facts
+from leakguard.core import facts, just_in_time
 from leakguard.core.assessment import Assessment
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence, threshold_bytes
@@ -172,7 +172,9 @@ def assess(
         room = facts.least_room(before, around, rules)
         trend, fitted = detector.fit(before.series, tick.now, room), tick.now.boot_s
     assessment = facts.assess(before, trend, around, rules, tick.now)
-    service = tick.put(replace(before, assessment=assessment, fitted_boot_s=fitted))
+    service = replace(before, assessment=assessment, fitted_boot_s=fitted)
+    waiting = just_in_time.wait_for(service, rules, tick.now)
+    service = tick.put(replace(service, waiting=waiting))
     service = _follow_threshold(tick, service, rules)
     service = _follow_limit(tick, service, assessment)
     service = _follow_leak(tick, service, assessment)
@@ -260,7 +262,7 @@ def _follow_exhaustion(tick: Tick, service: ServiceState, found: Assessment) -> 
     if near is not None and since is not None and not _is_looked_for(found, near, since, tick.now):
         tick.event(
             EventKind.EXHAUSTION_PREDICTED, name, Severity.WARNING,
-            _exhaustion_text(name, found, near),
+            _exhaustion_text(service, found, near, tick.now),
             **evidence(service),
         )  # fmt: skip
     elif told and not foreseen and calm(tick, service, "exhaustion"):
@@ -306,9 +308,9 @@ def _leak_text(name: str, found: Assessment) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _exhaustion_text(name: str, found: Assessment, near: Forecast) -> str:
+def _exhaustion_text(service: ServiceState, found: Assessment, near: Forecast, now: Instant) -> str:
     times = near.quantiles()
-    room = near.room
+    name, room = service.record.name, near.room
     where = facts.limit_words(room)
     where = f"the {where}" if where.endswith(" limit") else where
     span = ""
@@ -319,5 +321,6 @@ def _exhaustion_text(name: str, found: Assessment, near: Forecast) -> str:
         span = f" in {format_duration(times.p05_s)} to {late}"
     who = facts.end_words(name, found, near)
     text = f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
-    parts = (text, facts.throttle_words(found), who, facts.tmpfs_words(found))
+    plan = just_in_time.in_words(service.waiting, now) if service.waiting is not None else ""
+    parts = (text, facts.throttle_words(found), who, facts.tmpfs_words(found), plan)
     return "; ".join(part for part in parts if part)

@@ -18,6 +18,7 @@ from leakguard.core.sample import Absent, Snapshot
 from leakguard.linux.cgroupfs import CgroupDir
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.bootstrap import Parts
+from leakguard.runtime.calendars import Calendars
 from leakguard.runtime.collect import Collector
 from leakguard.runtime.executor import Executor
 from leakguard.runtime.inbox import ENDING, Inbox, Mail
@@ -77,6 +78,7 @@ class Daemon:
         self._outlets = outlets
         self._offset_s: float | None = None
         self._tries_again = False
+        self._calendars = Calendars()
 
     def replace(self, parts: Parts, collector: Collector) -> None:
         """Take a new configuration; states, flights and breakers go on."""
@@ -124,6 +126,7 @@ class Daemon:
             cannot_act=self._refusals(collected.snapshot),
             kills=collected.kills,
             kill_names=collected.no_names,
+            calendars=self._calendars.news(self._live.parts.rules.services.values(), now),
             foretold=mail.foretold,
             ending=ending,
         )

@@ -14,6 +14,7 @@ from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children, run_here
 from leakguard.linux.procfs import ProcFs
 from leakguard.runtime.bootstrap import Machine, Parts, build
+from leakguard.runtime.calendars import windows_in_words
 from leakguard.runtime.collect import Collector
 from leakguard.runtime.errand_words import after_in_words, before_in_words, errand_problems
 from leakguard.runtime.places import look_at_places
@@ -74,6 +75,8 @@ class ServiceReport:
     after: tuple[str, ...] = ()
     """What follows a restart."""
     schedules: tuple[ScheduleReport, ...] = ()
+    windows: tuple[str, ...] = ()
+    blackouts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -164,6 +167,8 @@ def _service(
         before=tuple(before_in_words(service.errands)),
         after=tuple(after_in_words(service.errands)),
         schedules=tuple(report(rule, now) for rule in rules.policy.schedules),
+        windows=tuple(windows_in_words(rules.policy.windows, now)),
+        blackouts=tuple(windows_in_words(rules.guards.blackouts, now)),
     )
     if machine is None:
         return said

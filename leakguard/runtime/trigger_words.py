@@ -46,6 +46,10 @@ def _triggers(rules: ServiceRules) -> Iterator[str]:
         missed = "made up for" if schedule.catch_up is CatchUp.RUN else "skipped"
         when = f"{schedule.cron} in {schedule.timezone}{delay_words(schedule)}"
         yield f"schedule: {when}{unless}; a missed time is {missed}"
+    if policy.forecast is not None and policy.windows:
+        yield "windows: a leak waits for the last one that comes before the end"
+    elif policy.forecast is not None and policy.forecast.quiet:
+        yield "quiet time: a leak waits for the quietest time of the day before the end"
     if policy.max_age_s is not None:
         yield f"age: it has run for {format_duration(policy.max_age_s)}"
 
@@ -54,6 +58,11 @@ def _guards(rules: ServiceRules) -> Iterator[str]:
     guards = rules.guards
     if rules.mode is Mode.OBSERVE:
         yield "mode observe: decided, logged and alerted, but nothing is restarted"
+    if guards.windows_only:
+        yield "windows only: outside its windows nothing but schedules and people restarts it"
+    if guards.blackouts:
+        also = " but a threshold and the end of the memory" if guards.blackouts_yield else ""
+        yield f"blackouts: meanwhile nothing{also} restarts it; what would not last goes before"
     if guards.grace_s:
         grace = format_duration(guards.grace_s)
         yield f"grace: schedules, age and slow forecasts wait {grace} after a start"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from leakguard.core.alerts import AlertRules
+from leakguard.core.calendar import Calendar
 from leakguard.core.engine import Inputs, Notice, Rules, Step, step
 from leakguard.core.events import Event, EventKind
 from leakguard.core.forecast import LimitKind, Room
@@ -171,7 +172,7 @@ class Bench:
     state: State = field(default_factory=lambda: State(instance="bench"))
     events: list[Event] = field(default_factory=list)
 
-    def step(
+    def step(  # noqa: PLR0913  one for each kind of input
         self,
         *readings: Reading,
         requests: tuple[Request, ...] = (),
@@ -182,6 +183,7 @@ class Bench:
         durable: bool = True,
         dropped: tuple[str, ...] = (),
         cannot_act: str = "",
+        calendar: Calendar | None = None,
     ) -> Step:
         """Deal with one tick at the clock's time."""
         now = self.clock.now()
@@ -195,6 +197,7 @@ class Bench:
             durable=durable,
             dropped=dropped,
             cannot_act={NAME: cannot_act} if cannot_act else {},
+            calendars={NAME: calendar} if calendar is not None else {},
         )
         return self.deal(inputs)
 

@@ -3,18 +3,18 @@
 import pytest
 
 from leakguard.core.errors import UsageError
-from leakguard.core.policy import ScheduleRule
-from leakguard.runtime.backtest.moments import Due, Moments, Window, parse_window
+from leakguard.core.policy import ScheduleRule, WindowRule
+from leakguard.runtime.backtest.moments import Due, Moments, parse_window
 
 MIDNIGHT_S = 1_700_006_400.0
 """2023-11-15T00:00:00Z."""
 HOUR_S = 3600.0
-NIGHT = Window(cron="0 2 * * *", length_s=2 * HOUR_S)
+NIGHT = WindowRule(cron="0 2 * * *", length_s=2 * HOUR_S)
 
 
 def test_window_is_read() -> None:
     """Five fields and a length."""
-    assert parse_window("0 2 * * mon-fri 1h30m", "Europe/Berlin") == Window(
+    assert parse_window("0 2 * * mon-fri 1h30m", "Europe/Berlin") == WindowRule(
         cron="0 2 * * mon-fri", length_s=5400.0, timezone="Europe/Berlin"
     )
 
@@ -37,7 +37,7 @@ def test_window_is_open_for_its_length(hour: float, inside: bool) -> None:
 def test_window_keeps_to_its_time_zone() -> None:
     """Two o'clock in Berlin is one o'clock UTC in winter."""
     moments = Moments(
-        windows=(Window(cron="0 2 * * *", length_s=HOUR_S, timezone="Europe/Berlin"),)
+        windows=(WindowRule(cron="0 2 * * *", length_s=HOUR_S, timezone="Europe/Berlin"),)
     )
     assert moments.in_window(MIDNIGHT_S + 1.5 * HOUR_S)
     assert not moments.in_window(MIDNIGHT_S + 2.5 * HOUR_S)

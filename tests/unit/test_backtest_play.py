@@ -18,11 +18,11 @@ from leakguard.core.policy import (
     ScheduleRule,
     ThresholdRule,
     Trigger,
+    WindowRule,
 )
 from leakguard.core.units import MIB, Amount
 from leakguard.runtime.backtest.compare import Comparison
 from leakguard.runtime.backtest.lives import Recorded
-from leakguard.runtime.backtest.moments import Window
 from leakguard.runtime.backtest.outcome import PolicyOutcome
 from leakguard.runtime.backtest.play import Terms
 from leakguard.runtime.backtest.recording import Recording
@@ -140,7 +140,7 @@ def test_needless_by_horizon_where_no_moment_is_cheap() -> None:
 
 def test_window_makes_moments_cheap() -> None:
     """With a window at night a threshold restart shortly before it could have waited."""
-    window = Window(cron="0 2 * * *", length_s=7200.0)
+    window = WindowRule(cron="0 2 * * *", length_s=7200.0)
     outcome = play(THRESHOLD, terms=Terms(windows=(window,)))
     for restart in outcome.restarts:
         hour = (restart.wall_s % DAY_S) / 3600

@@ -80,6 +80,7 @@ def test_one_process(bench: Bench) -> None:
         domains=("v2:/a",),
         address_space_bytes=152 * MIB,
         address_limit_bytes=1024 * MIB,
+        cpu_s=0.0,
     )
 
 
@@ -184,7 +185,7 @@ def test_shmem_counts_once_where_it_is_shared(bench: Bench) -> None:
     (bench.files.root / "12/maps").unlink()
     (bench.files.root / "12/maps").mkdir()
     unseen = read_split(bench.proc, (10, 11, 12))
-    assert seen == Split(shmem_bytes=60 * MIB, mapped_shmem_bytes=90 * MIB, swap_bytes=0)
+    assert seen == Split(shmem_bytes=60 * MIB, mapped_shmem_bytes=90 * MIB, swap_bytes=0, cpu_s=0.0)
     assert unseen.shmem_bytes == 40 * MIB
 
 

@@ -49,8 +49,13 @@ ONE_PROBLEM = [
         "did you mean 'threshold'?"),
     ),
     (
-        restart("windows: []"),
-        ("config.yaml:4: services.w.restart.windows: this version does not have windows - "
+        restart("windows_only: true"),
+        ("config.yaml:4: services.w.restart.windows_only: needs windows - "
+        "add restart.windows, or leave it out"),
+    ),
+    (
+        restart("depends_on: []"),
+        ("config.yaml:4: services.w.restart.depends_on: this version does not have depends_on - "
         "leave it out"),
     ),
     (

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from leakguard.core.assessment import Assessment
+from leakguard.core.calendar import Calendar, Span
 from leakguard.core.guards import (
     HOLDS,
     KEPT_RESTARTS,
@@ -19,7 +20,16 @@ from leakguard.core.guards import (
     veto,
 )
 from leakguard.core.instant import Instant
-from leakguard.core.policy import GuardRules, Mode, Proposal, RestartRules, ServiceRules, Trigger
+from leakguard.core.policy import (
+    GuardRules,
+    Mode,
+    Policy,
+    Proposal,
+    RestartRules,
+    ServiceRules,
+    Trigger,
+    WindowRule,
+)
 from leakguard.core.state import (
     Flight,
     Futile,
@@ -44,6 +54,8 @@ PASSES = {
     Guard.STORE: {Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
     Guard.GROUP: {Trigger.RESPAWN},
     Guard.FUTILE: {Trigger.MANUAL, Trigger.RESPAWN, Trigger.MAX_AGE},
+    Guard.BLACKOUT: {Trigger.MANUAL, Trigger.RESPAWN},
+    Guard.WINDOW: set(Trigger) - {Trigger.MAX_AGE},
     Guard.GRACE: {Trigger.MANUAL, Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
     Guard.OBSERVE: {Trigger.MANUAL, Trigger.RESPAWN},
 }
@@ -83,6 +95,13 @@ def filling(share: float | None) -> Assessment:
 
 IN_VAIN = Futility(kind=Futile.STARTS_FULL, words="no help", bar="threshold", bar_bytes=1)
 
+
+def span(begin_s: float, end_s: float) -> Span:
+    """Make a span by its distance from now."""
+    return Span(begin_wall_s=NOW.wall_s + begin_s, end_wall_s=NOW.wall_s + end_s, words="then")
+
+
+WINDOW = WindowRule(cron="0 2 * * *", length_s=3600.0)
 FREE_RULES = guarded()
 FREE = service_of(sample_of(NOW, 100.0))
 """A service that nothing holds back."""
@@ -102,6 +121,16 @@ HELD: dict[Guard, tuple[ServiceState, ServiceRules, bool]] = {
     Guard.FUTILE: (
         replace(FREE, assessment=filling(0.75), record=record(futility=IN_VAIN)),
         FREE_RULES,
+        True,
+    ),
+    Guard.BLACKOUT: (
+        replace(FREE, calendar=Calendar(blackouts=(span(-60, 60),))),
+        FREE_RULES,
+        True,
+    ),
+    Guard.WINDOW: (
+        replace(FREE, calendar=Calendar(windows=(span(60, 120),))),
+        guarded(policy=Policy(windows=(WINDOW,))),
         True,
     ),
     Guard.GRACE: (service_of(sample_of(NOW, 100.0, age_s=30.0)), FREE_RULES, True),
@@ -178,6 +207,7 @@ def test_vetoes_come_in_the_order_of_the_guards() -> None:
             restarts=restarts(9, 8, 7, 6),
             futility=IN_VAIN,
         ),
+        calendar=Calendar(blackouts=(span(-60, 60),)),
         cannot_act="nobody starts it again",
     )
     rules = guarded(mode=Mode.OBSERVE, restart=RestartRules(driver=""))

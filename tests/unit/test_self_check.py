@@ -43,6 +43,7 @@ def test_triggers_in_words(tmp_path: Path) -> None:
             "schedule: 30 2 * * * in Europe/Berlin, unless rss is below 300 MiB; "
             "a missed time is skipped"
         ),
+        "quiet time: a leak waits for the quietest time of the day before the end",
         "age: it has run for 7d",
     )
 

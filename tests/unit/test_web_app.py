@@ -21,6 +21,7 @@ from leakguard.core.status import (
     ServiceStatus,
     Status,
     ThrottleStatus,
+    WaitingStatus,
 )
 from leakguard.core.victim_status import SuspectStatus, VictimStatus
 from leakguard.testing.web import (
@@ -349,8 +350,8 @@ def test_the_docs_name_every_field() -> None:
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     told = set(re.findall(r"[`\"](\w+)[`\"]", text))
     for shape in (
-        Status, ServiceStatus, LimitStatus, ThrottleStatus, TimeToLimit, RestartStatus, Reply,
-        DomainVictim, VictimStatus, SuspectStatus,
+        Status, ServiceStatus, LimitStatus, ThrottleStatus, WaitingStatus, TimeToLimit,
+        RestartStatus, Reply, DomainVictim, VictimStatus, SuspectStatus,
     ):  # fmt: skip
         assert {field.name for field in dataclasses.fields(shape)} - told == set()
 

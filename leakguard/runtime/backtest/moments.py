@@ -6,20 +6,11 @@ from datetime import UTC, datetime
 
 from leakguard import cron
 from leakguard.core.errors import UnitError, UsageError
-from leakguard.core.policy import ScheduleRule
+from leakguard.core.policy import ScheduleRule, WindowRule
 from leakguard.core.units import parse_duration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Cheap time that begins at the moments of a cron expression and lasts `length_s`."""
-
-    cron: str
-    length_s: float
-    timezone: str = "UTC"
-
-
-def parse_window(text: str, timezone: str) -> Window:
+def parse_window(text: str, timezone: str) -> WindowRule:
     """Read a window such as `0 2 * * * 2h`: a cron expression and how long it lasts.
 
     Raises:
@@ -27,7 +18,7 @@ def parse_window(text: str, timezone: str) -> Window:
     """
     expression, _, length = text.strip().rpartition(" ")
     try:
-        return Window(
+        return WindowRule(
             cron=cron.parse(expression), length_s=parse_duration(length), timezone=timezone
         )
     except UnitError as error:
@@ -42,7 +33,7 @@ class Moments:
     """The cheap moments of one policy. Times are Unix time."""
 
     schedules: tuple[ScheduleRule, ...] = ()
-    windows: tuple[Window, ...] = ()
+    windows: tuple[WindowRule, ...] = ()
 
     @property
     def any(self) -> bool:

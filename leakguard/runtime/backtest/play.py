@@ -14,17 +14,18 @@ from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind, Request, ScheduleDue
 from leakguard.core.instant import Instant
-from leakguard.core.policy import Mode, ServiceRules, Trigger
+from leakguard.core.policy import Mode, ServiceRules, Trigger, WindowRule
 from leakguard.core.sample import Absent, DomainSample, Incarnation, Sample, Snapshot
 from leakguard.core.state import ServiceState, State
 from leakguard.core.trend import Detector
 from leakguard.runtime.backtest.fitting import PatientDetector
 from leakguard.runtime.backtest.lives import Life
 from leakguard.runtime.backtest.memory import ServiceMemory
-from leakguard.runtime.backtest.moments import Due, Moments, Window
+from leakguard.runtime.backtest.moments import Due, Moments
 from leakguard.runtime.backtest.needless import Verdict, crossing, judge
 from leakguard.runtime.backtest.outcome import Kill, Restart, SeriesOutcome
 from leakguard.runtime.backtest.recording import Recording
+from leakguard.runtime.calendars import Calendars
 
 SERVICE = "service"
 """The engine's name for it: a colon in the name of a series would mean one of several."""
@@ -46,7 +47,7 @@ class Terms:
 
     downtime_s: float = 5.0
     horizon_s: float = 86_400.0
-    windows: tuple[Window, ...] = ()
+    windows: tuple[WindowRule, ...] = ()
 
 
 def acting(rules: ServiceRules) -> ServiceRules:
@@ -69,6 +70,7 @@ class Play:
     _engine_rules: Rules = field(init=False)
     _moments: Moments = field(init=False)
     _due: Due = field(init=False)
+    _calendars: Calendars = field(init=False, default_factory=Calendars)
     _state: State = field(init=False, default_factory=lambda: State(instance="backtest"))
     _outcomes: tuple[Outcome, ...] = field(init=False, default=())
     _pid: int = field(init=False, default=1)
@@ -96,7 +98,8 @@ class Play:
             services={SERVICE: self.rules}, detectors={SERVICE: self._patient}
         )
         schedules = self.rules.policy.schedules
-        self._moments = Moments(schedules=schedules, windows=self.terms.windows)
+        windows = (*self.rules.policy.windows, *self.terms.windows)
+        self._moments = Moments(schedules=schedules, windows=windows)
         self._born = self.recording.times[0]
         self._last = (self._born, self.recording.values[0])
         self._patient.renew(self._boot(self._born))
@@ -235,7 +238,11 @@ class Play:
 
     def _step(self, t: float, snapshot: Snapshot, *requests: Request) -> None:
         outcomes, self._outcomes = self._outcomes, ()
-        inputs = Inputs(now=snapshot.at, snapshot=snapshot, outcomes=outcomes, requests=requests)
+        now = snapshot.at
+        calendars = self._calendars.news((self.rules,), now)
+        inputs = Inputs(
+            now=now, snapshot=snapshot, outcomes=outcomes, requests=requests, calendars=calendars
+        )
         made = step(self._state, inputs, self._engine_rules)
         self._state = made.state
         self._look(made)
