@@ -104,7 +104,12 @@ class Compiler:
             Route(severity=route.severity, to=route.to, remind_s=route.remind)
             for route in alerts.routes
         )
-        return AlertRules(host=host, channels=tuple(alerts.channels), routes=tuple(routes))
+        return AlertRules(
+            host=host,
+            channels=tuple(alerts.channels),
+            routes=tuple(routes),
+            restarts_singly=alerts.restarts_singly,
+        )
 
     def _http(self, http: Http) -> HttpPlan:
         token = self._token(http)

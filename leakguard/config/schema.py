@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from leakguard.config.fields import (
+    Count,
     Duration,
     Limit,
     Listen,
@@ -107,6 +108,11 @@ class Alerts(Model):
         default=(),
         description="Which alerts go where. Without any: all of them everywhere.",
         json_schema_extra=MANY,
+    )
+    restarts_singly: Annotated[Count, Field(ge=0)] = Field(
+        default=3,
+        description="So many restarts of one service within a day are told one by one; more are one"
+        " alert with their number, which is said again when that has doubled.",
     )
 
 

@@ -31,11 +31,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRules:
-    """Where alerts go. With no routes, every alert goes to every channel."""
+    """Where alerts go. With no routes, every alert goes to every channel.
+
+    `restarts_singly`: more restarts of one service within a day are told together.
+    """
 
     host: str = "localhost"
     channels: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
+    restarts_singly: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +68,14 @@ class Alert:
 class Topic:
     """Which problem an event opens or ends; events of one topic share a dedup key.
 
-    `notice`: when there is no such problem to end, the event is still told.
+    `notice`: when there is no such problem to end, the event is still told. `again`: it is told
+    also while the problem stands, since it has news.
     """
 
     name: str
     resolves: bool = False
     notice: bool = False
+    again: bool = False
 
 
 TOPICS: Mapping[EventKind, Topic] = {
@@ -91,6 +97,8 @@ TOPICS: Mapping[EventKind, Topic] = {
     EventKind.SERVICE_RESUMED: Topic(name="restart", resolves=True, notice=True),
     EventKind.RESTART_LIMIT_HIT: Topic(name="breaker"),
     EventKind.RESTART_LIMIT_CLEARED: Topic(name="breaker", resolves=True),
+    EventKind.RESTARTS_BECAME_FREQUENT: Topic(name="rate", again=True),
+    EventKind.RESTARTS_BECAME_RARE: Topic(name="rate", resolves=True),
     EventKind.FUTILITY_FOUND: Topic(name="futility"),
     EventKind.FUTILITY_CLEARED: Topic(name="futility", resolves=True),
     EventKind.SERVICE_MISSING: Topic(name="missing"),
@@ -126,6 +134,8 @@ _TITLES: Mapping[EventKind, str] = {
     EventKind.MEMORY_RECOVERED: "{service} was restarted on {host}",
     EventKind.RESTART_LIMIT_HIT: "{service} on {host}: too many restarts, only watching",
     EventKind.RESTART_LIMIT_CLEARED: "{service} on {host} may be restarted again",
+    EventKind.RESTARTS_BECAME_FREQUENT: "{restarts} restarts of {service} on {host} within a day",
+    EventKind.RESTARTS_BECAME_RARE: "{service} on {host} is restarted rarely again",
     EventKind.FUTILITY_FOUND: "restarts do not help {service} on {host}",
     EventKind.FUTILITY_CLEARED: "restarts of {service} on {host} may help again",
     EventKind.RESTART_VETOED: "restart of {service} on {host} held back",
@@ -145,6 +155,10 @@ _TITLES: Mapping[EventKind, str] = {
     EventKind.CONFIG_REJECTED: "leakguard on {host} keeps its old configuration",
     EventKind.CONFIG_RELOADED: "leakguard on {host} has a new configuration",
 }
+
+
+ONE_OF_MANY = frozenset({EventKind.RESTART_DECIDED, EventKind.RESTART_SUCCEEDED})
+"""What is told of each single restart while these are rare; a failed one always is."""
 
 
 def topic_key(event: Event) -> Topic | None:
@@ -167,7 +181,9 @@ def topic_key(event: Event) -> Topic | None:
 def title_of(event: Event, host: str) -> str:
     """Give the headline of an event, 120 characters at most."""
     template = _TITLES.get(event.kind, event.kind.value + " ({service} on {host})")
-    return template.format(service=event.service or "leakguard", host=host)[:120]
+    restarts = event.details.get("restarts", "")
+    named = template.format(service=event.service or "leakguard", host=host, restarts=restarts)
+    return named[:120]
 
 
 def channels_for(severity: Severity, rules: AlertRules) -> tuple[str, ...]:

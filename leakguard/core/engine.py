@@ -27,6 +27,7 @@ from leakguard.core import (
     pauses,
     propose,
     quiet,
+    rate,
     throttling,
     watch,
 )
@@ -377,3 +378,4 @@ def _follow(
             calm.watch(tick, name, proposals.get(name, ()))
             breaker.follow(tick, name, service_rules)
             futility.follow(tick, name, service_rules)
+            rate.follow(tick, name)

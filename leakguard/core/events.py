@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     RESTART_ABANDONED = "RestartAbandoned"
     RESTART_LIMIT_HIT = "RestartLimitHit"
     RESTART_LIMIT_CLEARED = "RestartLimitCleared"
+    RESTARTS_BECAME_FREQUENT = "RestartsBecameFrequent"
+    RESTARTS_BECAME_RARE = "RestartsBecameRare"
     FUTILITY_FOUND = "FutilityFound"
     FUTILITY_CLEARED = "FutilityCleared"
     RESTART_SKIPPED = "RestartSkipped"

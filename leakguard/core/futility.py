@@ -29,7 +29,7 @@ from leakguard.core.calm import calm_for_s
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence, limit_words, threshold_bytes
 from leakguard.core.forecast import Room
-from leakguard.core.guards import probation_s
+from leakguard.core.guards import OURS, probation_s
 from leakguard.core.policy import Proposal, ServiceRules, Trigger
 from leakguard.core.severity import Severity
 from leakguard.core.state import Futile, Futility, Round, ServiceState
@@ -54,7 +54,6 @@ CHANGED = 0.01
 """A threshold or limit that differs by more than this share is another one."""
 
 FOR_MEMORY = frozenset({Trigger.THRESHOLD, Trigger.EXHAUSTION, Trigger.FORECAST})
-_OURS = frozenset(trigger.value for trigger in Trigger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +147,7 @@ def _earlier(service: ServiceState) -> tuple[Round, ...]:
 def _in_vain(service: ServiceState, rules: ServiceRules) -> bool:
     """Whether a restart of ours began the present run, and sooner than they may be apart."""
     sample, known = service.sample, service.record.restarts
-    ours = bool(known) and known[-1].reason in _OURS
+    ours = bool(known) and known[-1].reason in OURS
     return ours and sample is not None and sample.age_s <= probation_s(rules)
 
 

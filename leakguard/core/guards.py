@@ -82,6 +82,10 @@ VAIN: Mapping[Futile, frozenset[Trigger]] = {
 }
 """What restarts that were in vain hold; an exhaustion passes: see core/futility.py."""
 
+DAY_S = 86400.0
+OURS = frozenset(trigger.value for trigger in Trigger)
+"""Reasons of restarts that leakguard carried out."""
+
 KEPT_RESTARTS = 32
 """Restarts remembered per service, for people; more when the breaker has to count more."""
 
@@ -138,6 +142,11 @@ def recent_restarts(
 ) -> tuple[RestartRecord, ...]:
     """Give the restarts that still count for the breaker."""
     return tuple(r for r in record.restarts if now.since(r.at) < rules.guards.per_s)
+
+
+def restarts_today(record: ServiceRecord, now: Instant) -> tuple[RestartRecord, ...]:
+    """Give the restarts of the last 24 hours that leakguard carried out, of those remembered."""
+    return tuple(r for r in record.restarts if r.reason in OURS and now.since(r.at) < DAY_S)
 
 
 def probation_s(rules: ServiceRules) -> float:

@@ -191,6 +191,8 @@ class ServiceRecord:
     failures: int = 0
     """Failed attempts in a row; the breaker spaces the next ones out."""
     retry_at: Instant | None = None
+    rate_told: int = 0
+    """Restarts within a day, when people were last told of them together."""
     settled_bytes: int | None = None
     """What the present run held once it had settled; None where nobody saw it start."""
     rounds: tuple[Round, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from leakguard.core.alerts import (
+    ONE_OF_MANY,
     Alert,
     AlertRules,
     AlertStatus,
@@ -14,6 +15,7 @@ from leakguard.core.alerts import (
 )
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
+from leakguard.core.guards import restarts_today
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Sample
@@ -125,8 +127,16 @@ class Tick:
             details=known,
         )
         self.events.append(event)
-        self._tell(event)
+        if not self._is_one_of_many(event):
+            self._tell(event)
         return event
+
+    def _is_one_of_many(self, event: Event) -> bool:
+        """Whether it is about one restart of a service that is restarted often."""
+        if event.kind not in ONE_OF_MANY:
+            return False
+        today = restarts_today(self.service(event.service).record, self.now)
+        return len(today) > self.alert_rules.restarts_singly
 
     def remind(self) -> None:
         """Say standing problems again where a route asks for it."""
@@ -180,7 +190,8 @@ class Tick:
             elif topic.notice:
                 self._send(event, AlertStatus.NOTICE)
             return
-        if standing is not None and standing.severity.rank >= event.severity.rank:
+        known = standing is not None and standing.severity.rank >= event.severity.rank
+        if known and not topic.again:
             return
         title = self._send(event, AlertStatus.FIRING)
         problem = Problem(
