@@ -85,6 +85,21 @@ def lacks_systemd() -> str | None:
     return None if shutil.which("dbus-daemon") else "dbus-daemon is not installed"
 
 
+POOL_PROGRAMS = {
+    "/usr/bin/gunicorn": "gunicorn",
+    "/usr/bin/uwsgi": "uwsgi-core uwsgi-plugin-python3",
+    "/usr/lib/python3/dist-packages/celery/__init__.py": "python3-celery",
+    "/usr/bin/puma": "puma",
+}
+
+
+@functools.cache
+def lacks_pools() -> str | None:
+    """Why a test marked `pools` cannot run here, or None."""
+    missing = [package for path, package in POOL_PROGRAMS.items() if not Path(path).is_file()]
+    return f"apt install {' '.join(missing)}" if missing else None
+
+
 VM_PROGRAMS = {
     "apt-get": "a Debian system",
     "busybox": "apt install busybox-static",
@@ -112,6 +127,7 @@ def lacks_vm() -> str | None:
 LACKS: dict[str, Callable[[], str | None]] = {
     "root": lacks_root,
     "docker": lacks_docker,
+    "pools": lacks_pools,
     "systemd": lacks_systemd,
     "vm": lacks_vm,
 }

@@ -21,7 +21,7 @@ Examples:
 """
 WIDTH = 92
 EVENTS = 5
-NEEDS_A_PROCESS = frozenset({"", "child", "signal"})
+NEEDS_A_PROCESS = frozenset({"", "child", "pool", "signal"})
 """Drivers that a person cannot start a service with; leakguard starts a `child` by itself."""
 
 Plain = dict[str, Any]  # a JSON object is untyped

@@ -185,7 +185,7 @@ def _wrong_driver(service: Service, target: Choice, driver: Choice) -> Iterator[
         yield _DRIVER, f"starts the service itself - use it with the target {name} alone"
     if not starts and usual and usual != name and _starts(usual):
         yield _DRIVER, f"leakguard itself starts the target {key} - leave driver out"
-    if name != "command" and key == "pid":
+    if name != "command" and key == "pid" and not driver.plugin.cls.keeps_root:
         yield (
             _DRIVER,
             (

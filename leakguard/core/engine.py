@@ -16,7 +16,6 @@ from leakguard.core import (
     calm,
     days,
     deaths,
-    errands,
     facts,
     flight,
     futility,
@@ -148,13 +147,13 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     for notice in inputs.notices:
         _note(tick, notice)
     for outcome in inputs.outcomes:
-        if not errands.take_outcome(tick, outcome):
-            flight.take_outcome(tick, outcome)
+        flight.take_outcome(tick, outcome)
     proposals = _requests(tick, inputs.requests, rules)
     asked = frozenset(request.service for request in inputs.requests)
     snapshot = inputs.snapshot
     calendars = days.take(tick, state.calendars, inputs.calendars)
-    known = replace(state, domains=watch.hear_foretold(state.domains, inputs.foretold))
+    heard = watch.hear_foretold(state.domains, inputs.foretold)
+    known = replace(state, services=tick.services, domains=heard)
     detector = rules.detectors.get("")
     bloodless = quiet.follow(known, snapshot, detector)
     domains, around = watch.surroundings(known, snapshot, detector, bloodless)

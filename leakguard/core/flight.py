@@ -29,6 +29,8 @@ BORN_SLACK_S = 2.0
 
 def take_outcome(tick: Tick, outcome: Outcome) -> None:
     """Note what came back of an action; outcomes of flights that are over are dropped."""
+    if errands.take_outcome(tick, outcome):
+        return
     service = tick.services.get(outcome.service)
     flight = service.record.flight if service is not None else None
     if service is None or flight is None:
@@ -40,7 +42,14 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
         errands.tell_before(tick, outcome.service, flight.action_id, outcome.told)
     match outcome.kind:
         case OutcomeKind.DONE:
-            done = replace(flight, stop_s=outcome.stop_s, started=outcome.started, done=tick.now)
+            done = replace(
+                flight,
+                stop_s=outcome.stop_s,
+                started=outcome.started,
+                done=tick.now,
+                kept_root=outcome.kept_root,
+                said=outcome.message if outcome.kept_root else "",
+            )
             _set(tick, service, done)
         case OutcomeKind.FAILED:
             why = outcome.message or "the driver failed"
@@ -86,8 +95,11 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
 def _gave_back(sample: Sample, flight: Flight, tick: Tick) -> bool:
     """Whether a restart left the root process alone and took what was below it.
 
-    A supervisor or a master stays; that its memory fell by half, and for good, is the evidence.
+    A supervisor or a master stays; that its memory fell by half, and for good, is the evidence,
+    unless the driver itself saw what it replaced.
     """
+    if flight.kept_root:
+        return True
     if flight.done is None or flight.before_bytes is None:
         return False
     fell = sample.value_bytes < HALF * flight.before_bytes
@@ -177,11 +189,15 @@ def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
     tick.amend(name, settling=settling)
     tick.event(
         EventKind.RESTART_SUCCEEDED, name, Severity.INFO,
-        f"{name} was restarted in {format_duration(took)}: {flight.reason}",
+        f"{name} was restarted in {format_duration(took)}: {flight.reason}{_said(flight)}",
         action_id=flight.action_id, trigger=flight.trigger.value, took_s=round(took, 3),
         stop_s=flight.stop_s, before_bytes=flight.before_bytes, **errands.details(flight),
     )  # fmt: skip
     errands.follow(tick, name, flight, "succeeded")
+
+
+def _said(flight: Flight) -> str:
+    return f"; {flight.said}" if flight.said else ""
 
 
 def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:

@@ -48,6 +48,8 @@ class Outcome:
     """The process that the driver itself started: it ran, even if it ended before a sample."""
     told: tuple[Told, ...] = ()
     """What came of drain and hooks."""
+    kept_root: bool = False
+    """The driver replaced what runs below the root, which goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,10 @@ def _observe_sample(
     tick: Tick, sample: Sample, rules: ServiceRules, *, expected: bool
 ) -> ServiceState:
     service = tick.service(sample.service)
+    if expected and service.record.incarnation == sample.incarnation:
+        service = _new_incarnation(tick, sample)  # its root stayed, the rest is new
+        service = tick.amend(sample.service, renewed=sample.at)
+    sample = _since_renewal(service, sample)
     other_measure = service.sample is not None and service.sample.measure is not sample.measure
     if other_measure and service.record.incarnation == sample.incarnation:
         service = _new_incarnation(tick, sample)  # a series holds one measure
@@ -83,6 +87,14 @@ def _observe_sample(
     if _has_settled(service, sample):
         service = tick.amend(sample.service, settled_bytes=sample.value_bytes)
     return _follow_up(tick, service, sample)
+
+
+def _since_renewal(service: ServiceState, sample: Sample) -> Sample:
+    """Let the age of a service whose root stayed count from when the rest of it was replaced."""
+    renewed = service.record.renewed
+    if renewed is None or service.record.incarnation != sample.incarnation:
+        return sample
+    return replace(sample, age_s=min(sample.age_s, max(0.0, sample.at.since(renewed))))
 
 
 def _has_settled(service: ServiceState, sample: Sample) -> bool:
@@ -144,7 +156,11 @@ def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
     """Start a new series for a new incarnation."""
     service = tick.service(sample.service)
     record = replace(
-        service.record, incarnation=sample.incarnation, unhealthy=False, settled_bytes=None
+        service.record,
+        incarnation=sample.incarnation,
+        renewed=None,
+        unhealthy=False,
+        settled_bytes=None,
     )
     same_measure = service.sample is None or service.sample.measure is sample.measure
     lives = service.series.ended() if same_measure else ()

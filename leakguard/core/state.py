@@ -80,6 +80,10 @@ class Flight:
     """What came of drain and hooks before it."""
     after: bool = False
     """Hooks follow its end."""
+    kept_root: bool = False
+    """The driver replaced what runs below the root, which goes on."""
+    said: str = ""
+    """What the driver said of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +218,8 @@ class ServiceRecord:
     unreadable: bool = False
     settling: Settling | None = None
     """The last restart of ours, until the follow-up said what the memory became."""
+    renewed: Instant | None = None
+    """When what runs below the root was last replaced; None when the root itself was."""
     exit_code: int | None = None
     restart_counts: Mapping[str, int] = field(default_factory=dict)
     """`reason/outcome` → number of restarts since the state began."""

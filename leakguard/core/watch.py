@@ -14,7 +14,13 @@ from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import DomainSample, Sample, Snapshot
 from leakguard.core.series import Series
 from leakguard.core.severity import Severity
-from leakguard.core.state import DomainState, ServiceState, State
+from leakguard.core.state import (
+    DomainState,
+    FlightStage,
+    ServiceRecord,
+    ServiceState,
+    State,
+)
 from leakguard.core.tick import Tick
 from leakguard.core.trend import UNKNOWN, Detector, Verdict
 from leakguard.core.units import format_bytes, format_duration
@@ -118,9 +124,16 @@ def emptied(state: State, snapshot: Snapshot) -> set[str]:
         if not isinstance(reading, Sample):
             continue
         known = state.services.get(reading.service)
-        if known is not None and known.record.incarnation not in (None, reading.incarnation):
+        if known is not None and _begins_anew(known.record, reading):
             found |= {facts.HOST, facts.COMMIT, *reading.domains, *reading.throttles}
     return found
+
+
+def _begins_anew(record: ServiceRecord, sample: Sample) -> bool:
+    flight = record.flight
+    if flight is not None and flight.kept_root and flight.stage is FlightStage.ACTING:
+        return True
+    return record.incarnation not in (None, sample.incarnation)
 
 
 def grow(

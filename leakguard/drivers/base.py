@@ -56,12 +56,14 @@ class RestartOrder:
 class Stopped:
     """What the driver saw: seconds until the old incarnation was gone (None: it did not look).
 
-    `started`: the process that the driver itself started, if it did.
+    `started`: the process that the driver itself started, if it did. `kept_root`: what runs below
+    the root was replaced, and the root goes on.
     """
 
     stop_s: float | None = None
     started: Incarnation | None = None
     message: str = ""
+    kept_root: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,9 @@ class Driver(ABC):
 
     bends: ClassVar[bool] = False
     """True when it can change the service's limits while it runs: what `buy_time` needs."""
+
+    keeps_root: ClassVar[bool] = False
+    """True when the root process of the service stays, and what runs below it is replaced."""
 
     @abstractmethod
     def restart(self, order: RestartOrder) -> Stopped:

@@ -259,6 +259,7 @@ class Executor:
             message=stopped.message,
             stop_s=stopped.stop_s,
             started=stopped.started,
+            kept_root=stopped.kept_root,
         )
 
     def _left_s(self, action: RestartService) -> float:

@@ -78,4 +78,6 @@ def _series(record: ServiceRecord, samples: SavedSamples | None) -> Series:
     """Rebuild the series of the incarnation in the record; another one's samples are no past."""
     if samples is None or not is_same_run(samples.incarnation, record.incarnation):
         return Series(record.lives)
+    if record.renewed is not None:
+        samples = samples.since(record.renewed.boot_s)
     return samples.series(record.lives)

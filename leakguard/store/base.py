@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -89,6 +89,15 @@ class SavedSamples:
     recent: tuple[tuple[float, int], ...] = ()
     minutes: tuple[Condensed, ...] = ()
     hours: tuple[Condensed, ...] = ()
+
+    def since(self, boot_s: float) -> "SavedSamples":
+        """Give what was sampled from a moment on."""
+        return replace(
+            self,
+            recent=tuple(one for one in self.recent if one[0] >= boot_s),
+            minutes=tuple(m for m in self.minutes if m[0] - MINUTE_S / 2 >= boot_s),
+            hours=tuple(h for h in self.hours if h[0] - HOUR_S / 2 >= boot_s),
+        )
 
     def series(self, lives: tuple[Life, ...] = ()) -> Series:
         """Build the series the detectors read, as if the daemon had never stopped."""

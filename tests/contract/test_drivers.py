@@ -22,6 +22,7 @@ NAMES = plugins.names("drivers")
 OPTIONS: dict[str, dict[str, Any]] = {
     "command": {"argv": ["/nonexistent/restart-it", "worker"]},
     "docker": {"container": "web", "socket": "/nonexistent/docker.sock"},
+    "pool": {"kind": "gunicorn"},
     "signal": {"respawned_by": "runit"},
 }
 """Plain options for drivers that cannot do without, chosen so that a right is missing."""
@@ -150,6 +151,9 @@ def test_signal_does_not_start_anything(make: Make) -> None:
         ("signal", {"stop": [{"signal": "TREM"}]}),
         ("signal", {"stop": [{"signal": "KILL"}, {"signal": "TERM"}]}),
         ("child", {"stop": [{"signal": "TERM", "wait": -1}]}),
+        ("pool", {"kind": "gunicorn", "at_once": 0}),
+        ("pool", {"kind": "gunicorn", "wait": 0}),
+        ("pool", {"kind": "gunicorn", "factor": 0.5}),
         ("command", {"argv": []}),
         ("command", {"argv": ["x"], "timeout": 0}),
         ("docker", {"socket": "docker.sock"}),
