@@ -13,9 +13,13 @@ necessary (ordinary intervals cover the true time in 9-42 % of cases where they 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
+from operator import mul
+from typing import NamedTuple
 
 from leakguard.core.trend import PEAK_SHARES, Growth, Trend
 
@@ -44,6 +48,9 @@ PATIENCE = 0.3
 """Share of the height of the peaks that the path climbs at least before one reaches the limit."""
 MOST_SIGMA = 3.0
 SEASON_STEPS = 400
+CREST_LOOKS = 48
+CREST_SLACK = 1.001
+"""Rounding must not hide a step."""
 
 
 class LimitKind(StrEnum):
@@ -168,8 +175,7 @@ def _straight(headroom: float, slope: float, trend: Trend) -> tuple[float, float
     return median_s, min(MOST_SIGMA, math.sqrt(variance))
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     """What one window foresees: the logarithm of the time, and what speaks against it."""
 
     log: float
@@ -191,9 +197,9 @@ def join(headroom: float, trend: Trend) -> tuple[float, float]:
     least = min(view.variance for view in views)
     weights = [(least / view.variance) ** TRUST for view in views]
     total = sum(weights)
-    middle = sum(w * view.log for w, view in zip(weights, views, strict=True)) / total
-    own = sum(w * view.own for w, view in zip(weights, views, strict=True)) / total
-    apart = sum(w * (v.log - middle) ** 2 for w, v in zip(weights, views, strict=True)) / total
+    middle = sum(map(mul, weights, [view.log for view in views])) / total
+    own = sum(map(mul, weights, [view.own for view in views])) / total
+    apart = sum(map(mul, weights, [(view.log - middle) ** 2 for view in views])) / total
     sigma = min(MOST_SIGMA, math.sqrt(BAND_FLOOR + own + BAND_APART * apart))
     median_s = max(math.exp(middle) - MOMENT_S, 0.0)
     if median_s > FAR_S * 0.95:
@@ -214,7 +220,7 @@ def _view(growth: Growth, top: float, trend: Trend) -> _View | None:
     rough = min((growth.noise_bytes / rise) ** 2, 4.0)
     stretch = min((time_s / growth.window_s) ** 2, 400.0)
     terms = (1.0, score, cramped, unrest, rough, stretch, tries)
-    variance = sum(share * term for share, term in zip(VARIANCE, terms, strict=True))
+    variance = sum(map(mul, VARIANCE, terms))
     return _View(
         log=math.log(min(time_s, FAR_S) + MOMENT_S),
         variance=max(variance, 1e-4),
@@ -263,22 +269,47 @@ def _time_in_season(growth: Growth, top: float, spread: float) -> float:
     season, bucket_s = growth.season_bytes or (0.0, 0.0, 0.0, 0.0), growth.bucket_s
     slope = max(growth.slope_bytes_per_s, 1e-12)
     over = peak_over(growth, max(spread / (slope * bucket_s), 1.0))
-    swing = math.hypot(season[0], season[1]) + math.hypot(season[2], season[3])
     room = top - over - growth.level_bytes
-    time_s = max((room - swing) / slope - bucket_s, 0.0)
-    for _ in range(SEASON_STEPS):
-        if slope * time_s + wave(season, time_s) >= room:
+    crest, steepest = _crest(season)
+    swing = math.hypot(season[0], season[1]) + math.hypot(season[2], season[3])
+    time_s, step_s = max((room - swing) / slope - bucket_s, 0.0), bucket_s / 2
+    steps = min(max(int(((room - crest) / slope - time_s) / step_s) - 1, 0), SEASON_STEPS)
+    time_s += steps * step_s
+    while steps < SEASON_STEPS:
+        left = room - slope * time_s - wave(season, time_s)
+        if left <= 0:
             break
-        time_s += bucket_s / 2
+        # It climbs no faster than this, so that it cannot be there sooner.
+        safe = int(left / ((slope + steepest) * step_s))
+        safe = min(max(safe, 1), SEASON_STEPS - steps)
+        steps, time_s = steps + safe, time_s + safe * step_s
     return growth.at_boot_s + time_s
+
+
+@lru_cache(maxsize=64)
+def _crest(season: tuple[float, float, float, float]) -> tuple[float, float]:
+    """Give bounds of how high a daily cycle reaches, and of how fast it climbs a second.
+
+    Between two looks at it, a curve rises by an eighth of its bend times their distance squared.
+    """
+    once, twice = math.hypot(season[0], season[1]), math.hypot(season[2], season[3])
+    turn = 2 * math.pi / CREST_LOOKS
+    highest = max(wave(season, 86400.0 * look / CREST_LOOKS) for look in range(CREST_LOOKS))
+    crest = highest + turn * turn / 8 * (once + 4 * twice)
+    return crest, CREST_SLACK * (once + 2 * twice) * (2 * math.pi / 86400.0)
 
 
 def wave(season: tuple[float, float, float, float], time_s: float) -> float:
     """Give a daily cycle `time_s` after its origin."""
     a, b, c, d = season
-    turn = time_s * (2 * math.pi / 86400.0)
-    cos, sin = math.cos(turn), math.sin(turn)
+    cos, sin = turned(time_s)
     return a * cos + b * sin + c * (2 * cos * cos - 1) + d * 2 * sin * cos
+
+
+def turned(time_s: float) -> tuple[float, float]:
+    """Give cosine and sine of how far a day has turned."""
+    turn = time_s * (2 * math.pi / 86400.0)
+    return math.cos(turn), math.sin(turn)
 
 
 def _spread(growth: Growth) -> float:
@@ -294,14 +325,9 @@ def peak_over(growth: Growth, chances: float) -> float:
     share = 1 - 1 / (max(chances, 1.0) + 1)
     if chances > n:
         return peaks[-1] + 0.45 * (peaks[2] - peaks[0]) * math.log((chances + 1) / (n + 1))
-    for (low, below), (high, above) in zip(
-        zip(PEAK_SHARES, peaks, strict=True),
-        zip(PEAK_SHARES[1:], peaks[1:], strict=True),
-        strict=False,
-    ):
-        if share <= high:
-            return below + (above - below) * max(share - low, 0.0) / (high - low)
-    return peaks[-1]
+    at = bisect_left(PEAK_SHARES, share, 1)
+    low, below = PEAK_SHARES[at - 1], peaks[at - 1]
+    return below + (peaks[at] - below) * max(share - low, 0.0) / (PEAK_SHARES[at] - low)
 
 
 def nearest(forecasts: Iterable[Forecast]) -> Forecast | None:

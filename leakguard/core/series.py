@@ -1,8 +1,8 @@
 """A bounded series of (time, value) of one life: the newest samples, and a pyramid of the rest.
 
-About 10 kB after weeks of samples at every second, 6 kB at one a minute. A life ends with its
-incarnation, or with a fall that gives most of the memory back; what is known of earlier lives goes
-along as their precedents.
+At most 8 kB, after weeks of samples at every second. A life ends with its incarnation, or with a
+fall that gives most of the memory back; what is known of earlier lives goes along as their
+precedents.
 """
 
 from array import array
@@ -32,7 +32,7 @@ STEPS = 24
 
 @dataclass(slots=True)
 class Ring:
-    """The last `size` points, oldest first. Appending is O(1) amortised."""
+    """The last `size` points, oldest first."""
 
     size: int
     times: "array[float]"
@@ -44,11 +44,10 @@ class Ring:
         return cls(size, array("d"), array("d"))
 
     def append(self, t: float, value: float) -> None:
-        """Add a point; the oldest quarter is dropped when twice the size would be passed."""
-        if len(self.times) >= self.size + self.size // 4:
-            drop = len(self.times) - self.size + 1
-            del self.times[:drop]
-            del self.values[:drop]
+        """Add a point; the oldest is dropped when the size would be passed."""
+        if len(self.times) >= self.size:
+            del self.times[:1]
+            del self.values[:1]
         self.times.append(t)
         self.values.append(value)
 

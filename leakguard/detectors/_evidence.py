@@ -8,8 +8,9 @@ the questions also need the limit, which may move.
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 
 from leakguard.core.fitting import fit_line, quantile, smooth
 from leakguard.core.lives import Life
@@ -45,8 +46,6 @@ class Evidence:
     """One window in numbers: bytes, seconds, and shares of the rise over the window."""
 
     window_s: float
-    bucket_s: float
-    until_boot_s: float
     points: int
     slope: float = 0.0
     """Of the floor, in bytes a second."""
@@ -70,6 +69,20 @@ class Evidence:
         if self.slope <= 0 or self.late <= 0:
             return math.inf
         return max(limit - self.end - self.peaks, 0.0) / (self.slope * min(self.late, MOST_LATE))
+
+    def packed(self) -> "array[float]":
+        """Give all numbers in less than half of the room."""
+        return array("d", _numbers(self))
+
+    @classmethod
+    def unpacked(cls, numbers: "array[float]") -> "Evidence":
+        """Read back what `packed` gave."""
+        points, *others = numbers
+        return cls(points=int(points), **dict(zip(_NAMES[1:], others, strict=True)))
+
+
+_NAMES = "points", *(each.name for each in fields(Evidence) if each.name != "points")
+_numbers = attrgetter(*_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,56 +112,50 @@ class Demands:
 
 def weigh(pyramid: Pyramid, index: int, lives: tuple[Life, ...], demands: Demands) -> Evidence:
     """Work out the numbers of the window that a level of `pyramid` holds."""
-    level = pyramid.levels[index]
-    lows, highs = level.lows, level.highs
-    return _weigh(pyramid, (index, level.last or 0), (lows, highs), lives, demands)
+    level = pyramid.level(index)
+    return _weigh(pyramid, index, (level.lows, level.highs), lives, demands)
 
 
 def weigh_before(
     pyramid: Pyramid, index: int, lives: tuple[Life, ...], demands: Demands
 ) -> Evidence:
     """The same, as it was one bucket earlier."""
-    level = pyramid.levels[index]
-    return _weigh(
-        pyramid, (index, (level.last or 0) - 1), (level.lows[:-1], level.highs[:-1]), lives, demands
-    )
+    level = pyramid.level(index)
+    return _weigh(pyramid, index, (level.lows[:-1], level.highs[:-1]), lives, demands)
 
 
 def _weigh(
     pyramid: Pyramid,
-    place: tuple[int, int],
+    index: int,
     values: tuple["array[float]", "array[float]"],
     lives: tuple[Life, ...],
     demands: Demands,
 ) -> Evidence:
-    index, last = place
     lows, highs = values
     width, n = WIDTHS_S[index], len(lows)
-    frame = Evidence(window_s=n * width, bucket_s=width, until_boot_s=(last + 1) * width, points=n)
     few = max(n // 6, 2)
     if n < LEAST or median(sorted(lows[-few:])) <= median(sorted(lows[:few])):
-        return frame
+        return Evidence(window_s=n * width, points=n)
     floor = smooth(lows)
     day = round(DAY_S / width) if width >= DAY_BUCKET_S else 0
     line = fit_line(floor, day)
     rise = line.slope * (n - 1)
-    frame = replace(
-        frame, slope=line.slope / width, z=line.z, end=line.end, rise=rise, noise=line.noise
-    )
-    if line.slope <= 0 or line.z < demands.z or rise < line.noise:
-        return replace(frame, late=1.0)
-    third = max(n // LATE, 4)
-    older = _older(pyramid, index, n, lives)
-    above = sorted(h - line.end - line.slope * (i - n + 1) for i, h in enumerate(highs))
-    ceiling = max(quantile(sorted(highs[:-third]), CEILING), older[1])
-    return replace(
-        frame,
-        late=theil_sen_slope(floor[-third:]) / line.slope,
-        back=max(_drawdown(line.flat) - 3 * line.noise, 0.0) / rise,
-        over_floor=(median(sorted(line.flat[-few:])) - older[0]) / rise,
-        over_ceiling=(quantile(sorted(highs[-third:]), CEILING) - ceiling) / rise,
-        peaks=max(quantile(above, 0.9), 0.0),
-    )
+    late, back, over_floor, over_ceiling, peaks = 1.0, 0.0, 0.0, 0.0, 0.0
+    if line.slope > 0 and line.z >= demands.z and rise >= line.noise:
+        third = max(n // LATE, 4)
+        older = _older(pyramid, index, n, lives)
+        above = sorted([h - line.end - line.slope * (i - n + 1) for i, h in enumerate(highs)])
+        ceiling = max(quantile(sorted(highs[:-third]), CEILING), older[1])
+        late = theil_sen_slope(floor[-third:]) / line.slope
+        back = max(_drawdown(line.flat) - 3 * line.noise, 0.0) / rise
+        over_floor = (median(sorted(line.flat[-few:])) - older[0]) / rise
+        over_ceiling = (quantile(sorted(highs[-third:]), CEILING) - ceiling) / rise
+        peaks = max(quantile(above, 0.9), 0.0)
+    return Evidence(
+        window_s=n * width, points=n,
+        slope=line.slope / width, z=line.z, end=line.end, rise=rise, noise=line.noise,
+        late=late, back=back, over_floor=over_floor, over_ceiling=over_ceiling, peaks=peaks,
+    )  # fmt: skip
 
 
 def object_to(
@@ -200,7 +207,8 @@ def theil_sen_slope(values: Sequence[float]) -> float:
     """Give the median of all slopes between two values, a step."""
     n = len(values)
     slopes = [(values[j] - values[i]) / (j - i) for i in range(n) for j in range(i + 1, n)]
-    return median(sorted(slopes))
+    slopes.sort()
+    return median(slopes)
 
 
 def _drawdown(values: Sequence[float]) -> float:
@@ -220,9 +228,10 @@ def _older(
     floor = max((life.top_low_bytes for life in lives), default=pyramid.gone_low)
     ceiling = max((life.top_high_bytes for life in lives), default=pyramid.gone_high)
     floor, ceiling = max(floor, pyramid.gone_low), max(ceiling, pyramid.gone_high)
-    for level in pyramid.levels[index + 1 :]:
-        before = len(level) - math.ceil(count * WIDTHS_S[index] / level.width_s)
+    for wider in range(index + 1, len(WIDTHS_S)):
+        before = pyramid.count(wider) - math.ceil(count * WIDTHS_S[index] / WIDTHS_S[wider])
         if before > 0:
-            floor = max(floor, *level.lows[:before])
-            ceiling = max(ceiling, quantile(sorted(level.highs[:before]), CEILING))
+            floor = max(floor, *pyramid.column(wider, 0)[:before])
+            highs = sorted(pyramid.column(wider, 2)[:before])
+            ceiling = max(ceiling, quantile(highs, CEILING))
     return floor, ceiling

@@ -5,13 +5,13 @@ values that are independent). A bend is shrunk towards the line as far as it may
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
+from typing import NamedTuple
 
 from leakguard.core.fitting import Basis, autocorrelation, basis, dot, quantile
-from leakguard.core.forecast import wave
+from leakguard.core.forecast import turned
 from leakguard.core.pyramid import Level
 from leakguard.core.trend import PEAK_SHARES, Growth
 
@@ -30,8 +30,7 @@ SEASON_PER_DAY = 5.5
 TINY = 1e-18
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """A fit at equal steps; `end`, `slope` and `bend` are those at the last step."""
 
     left: float
@@ -61,9 +60,7 @@ def grow(level: Level, size: int, unrest: float | None, gap_s: float = 0.0) -> G
     mids, width = level.mids[-size:], level.width_s
     base = mids[-1]
     values = [m - base for m in mids]
-    chosen, left = _choose(values, width)
-    residuals = _residuals(values, chosen, width)
-    rho = _rho(residuals)
+    chosen, left, residuals, rho = _choose(values, width)
     inflation = (1 + rho) / (1 - rho)
     free = max(len(residuals) - chosen.parameters + (2 if chosen.start else 0), 1)
     deviation = math.sqrt(max(left, 0.0) / free * inflation)
@@ -92,8 +89,11 @@ def grow(level: Level, size: int, unrest: float | None, gap_s: float = 0.0) -> G
     )
 
 
-def _choose(values: Sequence[float], width: float) -> tuple[Shape, float]:
-    """Give the shape to go by, and the sum of squares that it leaves where it holds."""
+def _choose(values: Sequence[float], width: float) -> tuple[Shape, float, Sequence[float], float]:
+    """Give the shape to go by; where it holds, the squares and residuals it leaves, and their rho.
+
+    Rho is the AR(1) coefficient.
+    """
     n, known = len(values), basis(len(values))
     mean = sum(values) / n
     total = dot(values, values) - n * mean * mean
@@ -111,9 +111,10 @@ def _choose(values: Sequence[float], width: float) -> tuple[Shape, float]:
         if season is not None:
             shapes.append(season)
     richest = min(shapes, key=lambda s: s.left)
-    rho = _rho(_residuals(values, richest, width, whole=True))
+    residuals = _residuals(values, richest, width, whole=True)
+    rho = _rho(residuals)
     independent = max(n * (1 - rho) / (1 + rho), LEAST_INDEPENDENT)
-    floor = 1e-12 * n * max(map(abs, values)) ** 2 + TINY
+    floor = 1e-12 * n * _largest(values) ** 2 + TINY
     best = min(
         shapes,
         key=lambda s: (
@@ -122,14 +123,23 @@ def _choose(values: Sequence[float], width: float) -> tuple[Shape, float]:
         ),
     )
     if not best.start:
-        return best, best.left
+        if best is not richest:
+            residuals = _residuals(values, best, width)
+            rho = _rho(residuals)
+        return best, best.left, residuals, rho
     after = values[best.start :]
     own, m = basis(len(after)), len(after)
     mean, score = sum(after) / m, dot(own.first, after)
     left = max(dot(after, after) - m * mean * mean - score * score, 0.0)
     line = _line(own, mean, score, left)
     moved = Shape(left, 4, line.end, line.slope, error=line.error, start=best.start)
-    return moved, left
+    residuals = _residuals(values, moved, width)
+    return moved, left, residuals, _rho(residuals)
+
+
+def _largest(values: Sequence[float]) -> float:
+    highest, lowest = max(values), min(values)
+    return max(highest, -lowest)
 
 
 def _line(known: Basis, mean: float, score: float, left: float) -> Shape:
@@ -235,16 +245,29 @@ def _residuals(
 def _off(values: Sequence[float], shape: Shape, first: float, width: float) -> list[float]:
     """Give how far values lie above a shape, the first of them `first` steps from its end."""
     end, slope, bend, season = shape.end, shape.slope, shape.bend, shape.season
+    steps = _steps(first, len(values))
     if bend:
-        return [v - end - (slope + bend * s) * s for s, v in _numbered(first, values)]
+        return [v - end - (slope + bend * s) * s for s, v in zip(steps, values, strict=True)]
     if season is None:
-        return [v - end - slope * s for s, v in _numbered(first, values)]
-    return [v - end - slope * s - wave(season, width * s) for s, v in _numbered(first, values)]
+        return [v - end - slope * s for s, v in zip(steps, values, strict=True)]
+    a, b, c, d = season
+    turns = _turns(first, len(values), width)
+    return [
+        v - end - slope * s - (a * cos + b * sin + c * (2 * cos * cos - 1) + d * 2 * sin * cos)
+        for s, v, (cos, sin) in zip(steps, values, turns, strict=True)
+    ]
 
 
-def _numbered(first: float, values: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """Number values from a number that need not be whole."""
-    return zip(count(first), values, strict=False)
+@lru_cache(maxsize=64)
+def _steps(first: float, n: int) -> tuple[float, ...]:
+    """Give `n` numbers from one that need not be whole."""
+    return tuple(islice(count(first), n))
+
+
+@lru_cache(maxsize=16)
+def _turns(first: float, n: int, width: float) -> tuple[tuple[float, float], ...]:
+    """Give cosine and sine of the time of day at `n` steps from `first` on."""
+    return tuple(turned(width * step) for step in _steps(first, n))
 
 
 def _rho(residuals: Sequence[float]) -> float:
@@ -276,5 +299,6 @@ def _peaks(
     """Give how far the highest values lie above the path at the last sample of theirs, in order."""
     width, spread = bucket
     first = shape.start - len(highs) + 1 + spread / 2
-    off = _off(highs[shape.start :], shape, first, width)
-    return sorted(max(o - base, 0.0) for o in off)
+    over = [o - base if o > base else 0.0 for o in _off(highs[shape.start :], shape, first, width)]
+    over.sort()
+    return over

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from leakguard.core.forecast import join
 from leakguard.core.instant import Instant
-from leakguard.core.pyramid import Pyramid, median
+from leakguard.core.pyramid import WIDTHS_S, Pyramid, median
 from leakguard.core.series import Series
 from leakguard.core.trend import Growth, Trend, Verdict
 from leakguard.core.units import BYTES, Seconds, SizeWords, format_duration
@@ -115,7 +115,7 @@ class _Look:
     @property
     def possible(self) -> bool:
         """Whether any window has buckets enough."""
-        return any(len(self._series.pyramid.levels[i]) >= LEAST for i in self._levels)
+        return any(self._series.pyramid.count(i) >= LEAST for i in self._levels)
 
     def trend(self, last: tuple[float, float]) -> Trend:
         """Give the verdict with its reason and numbers."""
@@ -206,21 +206,20 @@ class _Look:
 
     def _evidence(self, index: int) -> Evidence:
         """Give the evidence of a level, worked out once per closed bucket."""
-        memo, closed = self._series.memo, self._series.pyramid.levels[index].last
+        memo, closed = self._series.memo, self._series.pyramid.last(index)
         known = memo.get(index)
         if known is None or known[0] != closed:
             made = weigh(self._series.pyramid, index, self._series.lives, self._demands)
-            memo[index] = known = (closed, made, known)
-            if known[2] is not None:  # only the one before is of use
-                memo[index] = known = (closed, made, (*known[2][:2], None))
+            before = known[1].packed() if known is not None and closed == known[0] + 1 else None
+            memo[index] = known = closed, made, before
         evidence: Evidence = known[1]
         return evidence
 
     def _stood_before(self, index: int) -> bool:
         """Tell whether the level spoke of a leak one bucket earlier, too."""
-        closed, _, before = self._series.memo[index]
-        if before is not None and before[0] == closed - 1:
-            found = before[1]
+        before = self._series.memo[index][2]
+        if before is not None:
+            found = Evidence.unpacked(before)
         else:
             found = weigh_before(self._series.pyramid, index, self._series.lives, self._demands)
         return self._objection(found) is None
@@ -230,10 +229,9 @@ class _Look:
         pyramid, memo = self._series.pyramid, self._series.memo
         found: list[Growth] = []
         for index in self._levels:
-            level = pyramid.levels[index]
-            known = memo.get((index,))
-            if known is None or known[0] != level.last:
-                memo[(index,)] = known = (level.last, tuple(_paths(pyramid, index, self._gap_s)))
+            closed, known = pyramid.last(index), memo.get((index,))
+            if known is None or known[0] != closed:
+                memo[(index,)] = known = (closed, tuple(_paths(pyramid, index, self._gap_s)))
             found += known[1]
         found.sort(key=_doubt)
         return tuple(found[:MOST_PATHS])
@@ -247,44 +245,45 @@ def _usual_gap(series: Series) -> float:
 
 def _usable(series: Series, gap_s: float) -> list[int]:
     """List the levels whose buckets are filled by at least one sample each."""
-    levels = enumerate(series.pyramid.levels)
-    return [i for i, level in levels if level.width_s >= SAMPLED * gap_s and len(level)]
+    count, least_s = series.pyramid.count, SAMPLED * gap_s
+    return [i for i, width_s in enumerate(WIDTHS_S) if width_s >= least_s and count(i)]
 
 
 def _paths(pyramid: Pyramid, index: int, gap_s: float) -> list[Growth]:
-    level = pyramid.levels[index]
-    n, found = len(level), list[Growth]()
+    level = pyramid.level(index)
+    n, whole, found = len(level), level.mids, list[Growth]()
     for count in PATHS:
         if n < PATH_LEAST or (n < count and count != PATHS[0]):
             continue
         if count == PATHS[0] and n in PATHS[1:]:
             continue  # the same window as a shorter one
         size = min(count, n)
-        mids, few = level.mids[-size:], max(size // 6, 2)
+        mids, few = whole[-size:], max(size // 6, 2)
         if median(sorted(mids[-few:])) <= median(sorted(mids[:few])):
             continue
-        growth = grow(level, size, _unrest(pyramid, (size - 1) * level.width_s), gap_s)
+        growth = grow(level, size, _unrest(pyramid, index, (size - 1) * level.width_s), gap_s)
         if growth is not None and growth.rise_bytes > 0:
             found.append(growth)
     return found
 
 
-def _unrest(pyramid: Pyramid, window_s: float) -> float | None:
+def _unrest(pyramid: Pyramid, index: int, window_s: float) -> float | None:
     """Give how much the rise of windows of this length has changed from one to the next.
 
-    Root mean square of the second differences of the means of such windows, side by side.
+    Root mean square of the second differences of the means of such windows, side by side, at the
+    wider level that holds the most of them: no other holds three.
     """
-    best: tuple[int, float] | None = None
-    for level in reversed(pyramid.levels):
-        size = round(window_s / level.width_s)
-        if size < 3 or len(level) < 3 * size:
+    best = 0, 0.0
+    for wider in range(len(WIDTHS_S) - 1, index, -1):
+        size = round(window_s / WIDTHS_S[wider])
+        if size < 3 or pyramid.count(wider) < 3 * size:
             continue
-        mids = level.mids
+        mids = pyramid.column(wider, 1)
         means = [sum(mids[end - size : end]) / size for end in range(len(mids), size - 1, -size)]
         bends = [a - 2 * b + c for a, b, c in zip(means, means[1:], means[2:], strict=False)]
-        if best is None or len(bends) > best[0]:
-            best = len(bends), math.sqrt(sum(b * b for b in bends) / len(bends))
-    return best[1] if best is not None else None
+        if len(bends) > best[0]:
+            best = len(bends), math.sqrt(sum([b * b for b in bends]) / len(bends))
+    return best[1] if best[0] else None
 
 
 def _doubt(growth: Growth) -> float:

@@ -139,5 +139,6 @@ class _Reader:
             buckets = zip(closed.low[0], closed.mid[0], closed.high[0], strict=True)
             for number, bucket in enumerate(buckets, first_number):
                 if not np.isnan(bucket[0]):
-                    pyramid.levels[index].put(number, *map(float, bucket))
+                    low, mid, high = map(float, bucket)
+                    pyramid.put(index, number, (low, mid, high))
         return pyramid

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from leakguard.core.errors import UsageError
 from leakguard.core.lives import Life
-from leakguard.core.pyramid import BUCKETS, WIDTHS_S, Level, median
+from leakguard.core.pyramid import BUCKETS, WIDTHS_S, Level, Pyramid, median
 from leakguard.core.series import Series
 from leakguard.detectors.envelope import SAMPLED
 from leakguard.fleet._arrays import Floats, Ints
@@ -122,10 +122,10 @@ def gather(series: Sequence[Series]) -> Fleet:
     """Lay the series of daemons side by side, as they stand."""
     last = [one.last() or (np.nan, np.nan) for one in series]
     gaps = [_usual_gap_s(one) for one in series]
-    levels = {}
+    levels, empty = {}, Pyramid()
     for index, width_s in enumerate(WIDTHS_S):
         found = [
-            one.pyramid.levels[index] if width_s >= SAMPLED * gap else Level(width_s)
+            (one.pyramid if width_s >= SAMPLED * gap else empty).level(index)
             for one, gap in zip(series, gaps, strict=True)
         ]
         if any(len(level) for level in found):

@@ -116,7 +116,7 @@ def window() -> str:
         panel.line([(0, 1), (36, 1)], "line-limit"),
         panel.upright(16, "axis thin dash"),
         text(panel.x(16) + 6, 306, "now", "soft"),
-        *_ahead(panel, found),
+        *_ahead(panel, found, (first + len(level)) * width),
     ]
     title = "Floor and ceiling of a window, and when its peaks meet the limit"
     return document((WIDE, 350), title, parts)
@@ -134,9 +134,8 @@ def _stairs(values: Sequence[float], first: int, width: float) -> list[tuple[flo
     return [(x, v / LIMIT) for pair, v in zip(edges, values, strict=True) for x in pair]
 
 
-def _ahead(panel: Panel, found: Evidence) -> list[str]:
-    """Give the line through the floor and the one through the peaks, up to the limit."""
-    until = found.until_boot_s / HOUR_S
+def _ahead(panel: Panel, found: Evidence, until: float) -> list[str]:
+    """Give the line through the floor and the one through the peaks, from hour `until` on."""
     slope, end = found.slope * HOUR_S / LIMIT, found.end / LIMIT
     over, right = found.peaks / LIMIT, 696.0
     hits, last = until + (1 - end - over) / slope, end + slope * (36 - until)

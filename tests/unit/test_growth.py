@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from leakguard.core.forecast import time_to, wave
-from leakguard.core.pyramid import Level
+from leakguard.core.pyramid import WIDTHS_S, Level, Pyramid
 from leakguard.core.trend import Growth
 from leakguard.core.units import MIB
 from leakguard.detectors._growth import grow
@@ -23,11 +23,11 @@ Path = Callable[[float], float]
 
 def level_of(path: Path, *, width_s: float = MINUTE_S, noise_mib: float = 0.0) -> Level:
     """Make a full level whose middles follow a path, with peaks a MiB above."""
-    rng, level = random.Random(1), Level(width_s)
+    rng, pyramid, index = random.Random(1), Pyramid(), WIDTHS_S.index(width_s)
     for i in range(N):
         mid = (path(i) + rng.gauss(0, noise_mib)) * MIB
-        level.put(i, mid - MIB, mid, mid + MIB)
-    return level
+        pyramid.put(index, i, (mid - MIB, mid, mid + MIB))
+    return pyramid.level(index)
 
 
 def growth_of(
@@ -102,16 +102,16 @@ def test_without_a_cycle_none_is_found() -> None:
 def test_what_does_not_grow_has_no_path(path: Path) -> None:
     """Flat, or falling; and an empty level."""
     assert grow(level_of(path), N, None) is None
-    assert grow(Level(MINUTE_S), N, None) is None
+    assert grow(Pyramid().level(WIDTHS_S.index(MINUTE_S)), N, None) is None
 
 
 def test_peaks_are_told_by_their_heights() -> None:
     """Above the path at the end of their bucket, in order; one high one is the last of them."""
-    level = Level(MINUTE_S)
+    pyramid, minutes = Pyramid(), WIDTHS_S.index(MINUTE_S)
     for i in range(N):
         mid = (300.0 + 2 * i) * MIB
-        level.put(i, mid, mid, mid + (64 if i == 20 else 8) * MIB)
-    found = grow(level, N, None)
+        pyramid.put(minutes, i, (mid, mid, mid + (64 if i == 20 else 8) * MIB))
+    found = grow(pyramid.level(minutes), N, None)
     assert found is not None
     assert found.peaks_bytes == pytest.approx(
         tuple(size * MIB for size in (7, 7, 7, 7, 63)), abs=0.1 * MIB

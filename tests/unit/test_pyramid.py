@@ -2,15 +2,19 @@
 
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import pytest
 
+from leakguard.core.instant import Instant
+from leakguard.core.lives import Life
 from leakguard.core.pyramid import BUCKETS, WIDTHS_S, Level, Pyramid, median
-from leakguard.core.series import Series
+from leakguard.core.series import LIVES, Series
+from leakguard.detectors.envelope import EnvelopeDetector, Options
 
 DAY_S = 86400.0
+MINUTES = WIDTHS_S.index(60.0)
 Points = list[tuple[float, float]]
 
 
@@ -20,6 +24,12 @@ def pyramid_of(points: Iterable[tuple[float, float]]) -> Pyramid:
     for boot_s, value in points:
         pyramid.push(boot_s, value)
     return pyramid
+
+
+def minutes() -> tuple[Pyramid, Level]:
+    """Make an empty pyramid, with its view of minutes."""
+    pyramid = Pyramid()
+    return pyramid, pyramid.level(MINUTES)
 
 
 def at_pace(gaps: Iterable[float], values: Iterable[float], start_s: float = 1000.0) -> Points:
@@ -39,9 +49,9 @@ def test_a_bucket_closes_with_the_first_sample_after_it(gap: float) -> None:
 
 def test_a_short_hole_is_bridged() -> None:
     """By a straight line from the bucket before it to the one after it."""
-    level = Level(60.0)
-    level.put(10, 100.0, 110.0, 120.0)
-    level.put(14, 140.0, 190.0, 160.0)
+    pyramid, level = minutes()
+    pyramid.put(MINUTES, 10, (100.0, 110.0, 120.0))
+    pyramid.put(MINUTES, 14, (140.0, 190.0, 160.0))
     assert (list(level.lows), list(level.mids), list(level.highs), level.last) == (
         [100.0, 110.0, 120.0, 130.0, 140.0],
         [110.0, 130.0, 150.0, 170.0, 190.0],
@@ -52,24 +62,24 @@ def test_a_short_hole_is_bridged() -> None:
 
 def test_a_hole_as_long_as_the_window_begins_it_anew() -> None:
     """Nothing before it is known at this width; a wider level still knows."""
-    level = Level(60.0)
-    level.put(10, 1.0, 1.0, 1.0)
-    level.put(11 + BUCKETS, 2.0, 2.0, 2.0)
+    pyramid, level = minutes()
+    pyramid.put(MINUTES, 10, (1.0, 1.0, 1.0))
+    pyramid.put(MINUTES, 11 + BUCKETS, (2.0, 2.0, 2.0))
     assert (list(level.lows), level.last) == ([2.0], 11 + BUCKETS)
 
 
 def test_a_bucket_that_is_not_later_is_ignored() -> None:
     """A level has each once, in order."""
-    level = Level(60.0)
+    pyramid, level = minutes()
     for number, value in ((10, 1.0), (10, 9.0), (9, 9.0), (11, 2.0)):
-        level.put(number, value, value, value)
+        pyramid.put(MINUTES, number, (value, value, value))
     assert list(level.mids) == [1.0, 2.0]
 
 
 def test_a_full_level_gives_what_it_pushes_out() -> None:
     """The oldest bucket's lowest and highest value."""
-    level = Level(60.0)
-    gone = [level.put(n, float(n), n + 0.25, n + 0.5) for n in range(BUCKETS + 2)]
+    pyramid = Pyramid()
+    gone = [pyramid.put(MINUTES, n, (float(n), n + 0.25, n + 0.5)) for n in range(BUCKETS + 2)]
     assert gone == [None] * BUCKETS + [(0.0, 0.5), (1.0, 1.5)]
 
 
@@ -131,12 +141,34 @@ def size_of(thing: object) -> int:
     return total
 
 
-def test_a_full_series_is_small() -> None:
-    """At most 10 kB, counted to the last float, with every level filled."""
+def filled() -> Iterator[Series]:
+    """Fill every level, by samples that come faster and faster; gives it after each of them."""
     rng, series, now_s = random.Random(1), Series(), 0.0
     for gap, count in ((DAY_S / 3, 200), (3600, 500), (600, 500), (60, 500), (5, 500), (0.5, 500)):
         for _ in range(count):
             now_s += gap
             series.append(now_s, 1e8 + 10 * now_s + rng.gauss(0, 1e5))
+            yield series
+
+
+def test_a_full_series_is_small() -> None:
+    """At most 8 kB, counted to the last float, with every level filled."""
+    *_, series = filled()
     assert [len(level) for level in series.pyramid.levels] == [BUCKETS] * len(WIDTHS_S)
-    assert size_of(series) <= 10_240
+    assert size_of(series) <= 8_000
+
+
+def test_a_service_is_small() -> None:
+    """At most 24 kB with all that the detector keeps of every level, and with earlier lives."""
+    detector, now = EnvelopeDetector(Options()), Instant(wall_s=0.0, boot_s=0.0, boot_id="")
+    for series in filled():
+        detector.fit(series, now, 1e9)
+    series.lives = tuple(
+        Life(
+            span_s=n + 0.5, start_bytes=n + 0.5, rise_bytes=n + 0.5, top_low_bytes=n + 0.5,
+            top_high_bytes=n + 0.5,
+        )
+        for n in range(LIVES)
+    )  # fmt: skip
+    assert size_of(series) <= 24_000
+    assert len(series.memo) == 2 * len(WIDTHS_S)
