@@ -57,6 +57,8 @@ def sentences(facts: Plain) -> Iterable[str]:
         yield (
             f"A restart does not cure that: {share} of the growth is in files of tmpfs, which stay."
         )
+    if facts["bent"]:
+        yield f"To buy time, {facts['bent']}."
     if facts["futile"]:
         yield f"{facts['futile'].capitalize()}."
     if facts["waiting"]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
+from leakguard.config.buying import BuyTime
 from leakguard.config.fields import (
     Address,
     Argv,
@@ -254,6 +255,12 @@ class Restart(Model):
     blackouts_yield: Switch = Field(
         default=False,
         description="Let a threshold and the end of the memory restart in a blackout, too.",
+    )
+    buy_time: Annotated[BuyTime | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="Bend the memory limit of a leak that would not last until its window, schedule"
+        " or the end of a blackout; it is put back afterwards.",
+        json_schema_extra=OFF,
     )
     grace: Duration = Field(
         default=read_seconds("5m"),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from leakguard.config.buying import buy_time_rule, wrong_buy_time
 from leakguard.config.choices import Choice, Choices
 from leakguard.config.errands import deadline_s, errand_plan, prelude_s, wrong_errands
 from leakguard.config.lines import Loc, Origins
@@ -174,6 +175,7 @@ class ServiceCompiler:
                 respawn=restart.respawn or Respawn.ALWAYS,
                 prelude_s=prelude_s(restart),
                 after=bool(restart.after),
+                buy_time=buy_time_rule(restart.buy_time),
             ),
         )
 
@@ -224,6 +226,8 @@ def _wrong_numbers(service: Service) -> Iterator[tuple[Loc, str]]:
     yield from _wrong_sizes(service)
     yield from _wrong_health(service.restart.health)
     yield from wrong_errands(service.restart)
+    moments = service.restart.windows or service.restart.schedule or service.restart.blackouts
+    yield from wrong_buy_time(service.restart.buy_time, windows=bool(moments))
     if service.sample_floor > service.sample_every and "sample_floor" in service.model_fields_set:
         every = format_duration(service.sample_every)
         yield ("sample_floor",), f"is longer than sample_every ({every}) - make it shorter"

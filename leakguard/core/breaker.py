@@ -62,7 +62,8 @@ def hear(
     if not vetoes or vetoes[0].guard != Guard.BREAKER.value:
         return
     if not record.breaker_open:
-        if restarts_left(record, rules, tick.now) == 0:
+        in_vain = any(veto.guard == Guard.FUTILE.value for veto in vetoes)  # and told so
+        if restarts_left(record, rules, tick.now) == 0 and not in_vain:
             _hit(tick, name, proposal, vetoes[0])
         return
     at_once = {veto.guard for veto in vetoes} <= _ACTS_NOW

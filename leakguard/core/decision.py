@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from leakguard.core.guards import Veto
 from leakguard.core.instant import Instant
+from leakguard.core.limits import MemoryLimits
 from leakguard.core.policy import Trigger
 from leakguard.core.sample import Incarnation
 
@@ -73,7 +74,33 @@ class RunAfter:
     outcome: str
 
 
-Action = RestartService | CheckHealth | RunAfter
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUpLimits:
+    """Ask which limits of a service are in force, and where: what is going to be put back."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BendLimits:
+    """Put limits into force while a service runs; `restores`: those that it had before.
+
+    `place`: the directory of its cgroup, empty when its driver does it.
+    """
+
+    TAGGED = True
+
+    id: str
+    service: str
+    limits: MemoryLimits
+    place: str = ""
+    restores: bool = False
+
+
+Action = RestartService | CheckHealth | RunAfter | LookUpLimits | BendLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

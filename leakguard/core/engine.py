@@ -13,6 +13,7 @@ from typing import assert_never
 from leakguard.core import (
     accuracy,
     breaker,
+    buy_time,
     calm,
     days,
     deaths,
@@ -143,11 +144,13 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     """Take `state` over, deal with one tick's inputs, and give what follows from them."""
     tick = Tick.of(state, inputs.now, rules.alerts, rules.services, durable=inputs.durable)
     for name in inputs.dropped:
+        buy_time.let_go(tick, name)
         tick.forget(name)
     for notice in inputs.notices:
         _note(tick, notice)
     for outcome in inputs.outcomes:
-        flight.take_outcome(tick, outcome)
+        if not buy_time.take_outcome(tick, outcome):
+            flight.take_outcome(tick, outcome)
     proposals = _requests(tick, inputs.requests, rules)
     asked = frozenset(request.service for request in inputs.requests)
     snapshot = inputs.snapshot
@@ -171,7 +174,8 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         service_rules = rules.of(name)
         if service_rules is not None:
             futility.judge(tick, name, proposals[name], service_rules)
-            judge.judge(tick, name, proposals[name], service_rules)
+            left = buy_time.instead(tick, name, proposals[name], service_rules)
+            judge.judge(tick, name, left, service_rules)
     _follow(tick, snapshot.readings, proposals, rules)
     deaths.conclude(tick, book, no_names=inputs.kill_names, ending=inputs.ending)
     tick.remind()
@@ -378,3 +382,4 @@ def _follow(
             breaker.follow(tick, name, service_rules)
             futility.follow(tick, name, service_rules)
             rate.follow(tick, name)
+            buy_time.follow(tick, name, service_rules)

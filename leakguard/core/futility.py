@@ -1,7 +1,8 @@
 """Futility: restarts that gain nothing are found out, held back, and people told what would help.
 
 Two findings, both of runs that a restart for their memory began, and that wanted the next one:
-- two in a row started full: what they held when they had settled was 90 % of the threshold or of
+- two in a row started full: what they held once they had settled (in 5 s, or at the first look
+  where it did not come to that) was 90 % of the threshold or of
   the limit already, and they were back there sooner than restarts may be apart for ever (`per` /
   `max_restarts`). A run that lives there for longer is no loop, however near it starts;
 - three in a row came back sooner and sooner, the last within minutes: the cause is not in the
@@ -75,7 +76,8 @@ def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRu
     wanted = _for_memory(proposals)
     service = tick.service(name)
     record = service.record
-    if wanted is None or service.sample is None or record.flight or record.futility:
+    known = record.futility is not None or record.breaker_open  # then people have heard of it
+    if wanted is None or service.sample is None or record.flight or known:
         return
     bar = _bar(service, rules, wanted.trigger)
     found = None
@@ -90,7 +92,7 @@ def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRu
         Severity.CRITICAL,
         f"{name}: {found.words}",
         futile=found.kind.value,
-        start_bytes=_start_bytes(service),
+        start_bytes=service.record.settled_bytes,
         trigger=wanted.trigger.value,
         **evidence(service),
     )
@@ -103,7 +105,8 @@ def restarting(tick: Tick, name: str, trigger: Trigger, rules: ServiceRules) -> 
         bar, sample = _bar(service, rules, trigger), service.sample
         if sample is not None:
             full = bar is not None and bar.full and _in_vain(service, rules)
-            ended = Round(run=sample.incarnation, lasted_s=sample.age_s, full=full)
+            renewed = service.record.renewed
+            ended = Round(run=sample.incarnation, renewed=renewed, lasted_s=sample.age_s, full=full)
             tick.amend(name, rounds=(*_earlier(service), ended)[-COMING_BACK:])
     elif trigger is Trigger.MANUAL:
         clear(tick, name, "a person restarts it")
@@ -140,8 +143,9 @@ def clear(tick: Tick, name: str, why: str) -> None:
 
 def _earlier(service: ServiceState) -> tuple[Round, ...]:
     """Give the rounds before the present run; a restart that failed may have left it alone."""
-    here = service.sample.incarnation if service.sample is not None else None
-    return tuple(known for known in service.record.rounds if known.run != here)
+    record = service.record
+    here = record.incarnation, record.renewed
+    return tuple(known for known in record.rounds if (known.run, known.renewed) != here)
 
 
 def _in_vain(service: ServiceState, rules: ServiceRules) -> bool:
@@ -157,7 +161,7 @@ def _for_memory(proposals: Iterable[Proposal]) -> Proposal | None:
 
 
 def _bar(service: ServiceState, rules: ServiceRules, trigger: Trigger) -> _Bar | None:
-    settled, sample, facts = _start_bytes(service), service.sample, service.assessment
+    settled, sample, facts = service.record.settled_bytes, service.sample, service.assessment
     if trigger is Trigger.THRESHOLD:
         above = threshold_bytes(service, rules)
         if above is None:
@@ -169,14 +173,6 @@ def _bar(service: ServiceState, rules: ServiceRules, trigger: Trigger) -> _Bar |
     if settled is not None:
         start = room.limit_bytes - room.headroom_bytes - (sample.value_bytes - settled)
     return _Bar(name=_bar_name(room), size_bytes=room.limit_bytes, start_bytes=start)
-
-
-def _start_bytes(service: ServiceState) -> int | None:
-    """Give what the run started with; what it held at once, where it did not come to settle."""
-    sample, settled = service.sample, service.record.settled_bytes
-    if settled is None and sample is not None and sample.age_s < SETTLED_AFTER_S:
-        return sample.value_bytes
-    return settled
 
 
 def _bar_name(room: Room) -> str:

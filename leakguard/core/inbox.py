@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from leakguard.core.limits import MemoryLimits
 from leakguard.core.sample import Incarnation
 
 
@@ -50,6 +51,9 @@ class Outcome:
     """What came of drain and hooks."""
     kept_root: bool = False
     """The driver replaced what runs below the root, which goes on."""
+    limits: MemoryLimits | None = None
+    """The limits in force, where they were asked for; `place` is the directory of their cgroup."""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

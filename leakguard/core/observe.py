@@ -66,7 +66,7 @@ def _observe_sample(
     tick.samples.append(sample)
     service = _follow_habits(tick, sample)
     fastest = _fastest(service, sample)
-    born_s = service.series.born_s
+    born_s, shows_start = service.series.born_s, _shows_its_start(service.sample, sample)
     service.series.append(sample.at.boot_s, sample.value_bytes)
     if service.series.lives != service.record.lives:
         service = tick.amend(sample.service, lives=service.series.lives)
@@ -84,7 +84,7 @@ def _observe_sample(
             ambiguous="",
         )
     )
-    if _has_settled(service, sample):
+    if shows_start:
         service = tick.amend(sample.service, settled_bytes=sample.value_bytes)
     return _follow_up(tick, service, sample)
 
@@ -97,9 +97,10 @@ def _since_renewal(service: ServiceState, sample: Sample) -> Sample:
     return replace(sample, age_s=min(sample.age_s, max(0.0, sample.at.since(renewed))))
 
 
-def _has_settled(service: ServiceState, sample: Sample) -> bool:
-    known = service.record.settled_bytes is not None
-    return not known and SETTLED_AFTER_S <= sample.age_s < SEEN_TO_START_S
+def _shows_its_start(before: Sample | None, sample: Sample) -> bool:
+    """Whether it is the first of its run, or the first after that has settled."""
+    first = before is None or before.age_s < SETTLED_AFTER_S <= sample.age_s
+    return first and sample.age_s < SEEN_TO_START_S
 
 
 def _follow_habits(tick: Tick, sample: Sample) -> ServiceState:

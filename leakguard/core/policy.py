@@ -151,6 +151,18 @@ class Pacing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuyTimeRule:
+    """How far a limit may be bent so that a leak lasts until its window; None: not in this way.
+
+    `raise_by` and `throttle_below` are shares of the limit.
+    """
+
+    raise_by: float | None = None
+    at_most_bytes: int | None = None
+    throttle_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestartRules:
     """How a restart of this service goes; what the engine must know of its driver.
 
@@ -167,6 +179,7 @@ class RestartRules:
     respawn: Respawn = Respawn.ALWAYS
     prelude_s: float = 0.0
     after: bool = False
+    buy_time: BuyTimeRule | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from leakguard.core.inbox import Told
 from leakguard.core.instant import Instant
 from leakguard.core.kill_book import KillBook
 from leakguard.core.lasting import Mark
+from leakguard.core.limits import Bent
 from leakguard.core.lives import Life
 from leakguard.core.policy import Trigger
 from leakguard.core.sample import Incarnation, Sample
@@ -156,6 +157,8 @@ class Round:
 
     run: Incarnation
     lasted_s: float
+    renewed: Instant | None = None
+    """When all but its root was replaced: that is another run of the same incarnation."""
     full: bool = False
     """It had started full, and was soon back."""
 
@@ -195,10 +198,13 @@ class ServiceRecord:
     failures: int = 0
     """Failed attempts in a row; the breaker spaces the next ones out."""
     retry_at: Instant | None = None
+    bent: Bent | None = None
+    """Limits that are bent to buy time, with what is to be put back."""
     rate_told: int = 0
     """Restarts within a day, when people were last told of them together."""
     settled_bytes: int | None = None
-    """What the present run held once it had settled; None where nobody saw it start."""
+    """What the present run held when it was first seen, and then once it had settled; None where
+    nobody saw it start."""
     rounds: tuple[Round, ...] = ()
     """The last runs in a row that restarts for their memory ended, oldest first."""
     futility: Futility | None = None
@@ -269,6 +275,8 @@ class ServiceState:
     """When an exhaustion was first foreseen that people are not told of yet."""
     last_seen: Mapping[str, float] = field(default_factory=dict)
     """When a problem that people were told of last showed, in seconds since boot."""
+    unbendable: Incarnation | None = None
+    """The run for which no time could be bought."""
     calm_since: Instant | None = None
     """Since when nothing has wanted a restart for its memory; kept while somebody waits for it."""
     throttled_since: Instant | None = None

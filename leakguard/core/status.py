@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from leakguard.core import breaker
+from leakguard.core import breaker, buy_time
 from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.engine import Rules
 from leakguard.core.facts import threshold_bytes, victim_of
@@ -114,6 +114,8 @@ class ServiceStatus:
     """`closed`, `open`, or `half-open`: one restart is allowed, or out, on probation."""
     breaker_open: bool = False
     """It lets no restart pass now."""
+    bent: str = ""
+    """How its limits are bent, and until when; empty when they are as they were."""
     futile: str = ""
     """Why restarts do not help, and what would; empty when that was not found."""
     paused: str = ""
@@ -220,6 +222,7 @@ def _project_one(
         restarts_left=restarts_left(record, rules, now),
         breaker=breaker.word_of(record, rules, now).value,
         breaker_open=breaker.holds(record, rules, now),
+        bent=buy_time.words(record.bent) if record.bent is not None else "",
         futile=record.futility.words if record.futility is not None else "",
         paused=_pause_text(record),
         in_flight=record.flight.action_id if record.flight is not None else "",

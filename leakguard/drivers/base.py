@@ -12,10 +12,13 @@ from typing import ClassVar
 
 from leakguard.core.errors import DriverError
 from leakguard.core.instant import Clock
+from leakguard.core.limits import MemoryLimits
 from leakguard.core.plan import PluginSpec
 from leakguard.core.sample import Incarnation, Location
 from leakguard.linux.children import Children, ChildSpec
 from leakguard.linux.procfs import ProcFs
+
+__all__ = ["Driver", "DriverContext", "MemoryLimits", "RestartOrder", "Stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +67,6 @@ class Stopped:
     started: Incarnation | None = None
     message: str = ""
     kept_root: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryLimits:
-    """What a manager allows a service, in bytes; None: no limit.
-
-    `high_bytes`: from here on the kernel slows it down. `max_bytes`: here the kernel kills.
-    """
-
-    high_bytes: int | None = None
-    max_bytes: int | None = None
 
 
 class Driver(ABC):

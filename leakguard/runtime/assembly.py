@@ -15,6 +15,7 @@ from leakguard.runtime import restore
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.alone import Alone
 from leakguard.runtime.back import DaemonBack, View
+from leakguard.runtime.bending import Bender
 from leakguard.runtime.bootstrap import Machine, Parts, build
 from leakguard.runtime.clock import SystemClock
 from leakguard.runtime.collect import Collector
@@ -123,7 +124,7 @@ class Assembly:
         return live
 
     def _executor(self) -> Executor:
-        return Executor(
+        executor = Executor(
             drivers=self.live.parts.drivers,
             post=self.inbox.outcome,
             locate=self.live.locate,
@@ -132,6 +133,8 @@ class Assembly:
             health=self.live.parts.health,
             errands=self.errands,
         )
+        executor.bender = Bender(self.machine.cgroups, self.live.locate)
+        return executor
 
     def _daemon(self) -> Daemon:
         return Daemon(

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from leakguard.core.decision import Action, RestartService
+from leakguard.core.decision import Action, BendLimits, RestartService
 from leakguard.core.engine import Inputs, Notice, Step, step
 from leakguard.core.events import Event, EventKind, Severity
 from leakguard.core.inbox import Outcome, OutcomeKind
@@ -184,7 +184,7 @@ class Daemon:
             self._outlets.alerts_stored()
 
     def _act(self, action: Action, *, durable: bool) -> None:
-        if durable or not isinstance(action, RestartService) or action.trigger in CANNOT_WAIT:
+        if durable or not _needs_the_disk(action):
             self._executor.submit(action)
             return
         self._inbox.outcome(
@@ -233,6 +233,17 @@ class Daemon:
                 details={"jump_s": round(by, 1)},
             ),
         )
+
+
+def _needs_the_disk(action: Action) -> bool:
+    """Whether it is only carried out when it is written down."""
+    match action:
+        case RestartService():
+            return action.trigger not in CANNOT_WAIT
+        case BendLimits():
+            return not action.restores
+        case _:
+            return False
 
 
 def _asked(mail: Mail) -> frozenset[str]:

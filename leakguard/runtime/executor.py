@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
 
-from leakguard.core.decision import Action, CheckHealth, RestartService, RunAfter
+from leakguard.core.decision import (
+    Action,
+    BendLimits,
+    CheckHealth,
+    LookUpLimits,
+    RestartService,
+    RunAfter,
+)
 from leakguard.core.errors import DriverError, LeakguardError
 from leakguard.core.inbox import Outcome, OutcomeKind, Told
 from leakguard.core.instant import Clock
@@ -20,6 +27,7 @@ from leakguard.core.sample import Incarnation, Location
 from leakguard.drivers.base import Driver, RestartOrder
 from leakguard.linux.children import Children
 from leakguard.runtime import health_gate
+from leakguard.runtime.bending import Bender
 from leakguard.runtime.errands import Errands
 from leakguard.runtime.same_run import is_same_run
 
@@ -38,6 +46,11 @@ class _Job:
     @property
     def is_restart(self) -> bool:
         return isinstance(self.action, RestartService)
+
+    @property
+    def is_urgent(self) -> bool:
+        """What the end of the memory does not wait for."""
+        return isinstance(self.action, RestartService | LookUpLimits | BendLimits)
 
 
 class Executor:
@@ -63,6 +76,8 @@ class Executor:
         self._drivers = drivers
         self._health = health
         self._errands = errands
+        self.bender: Bender | None = None
+        """What buys time; None: no limit is changed."""
         self._post = post
         self._locate = locate
         self._clock = clock
@@ -208,9 +223,9 @@ class Executor:
 
     def _choose(self) -> _Job | None:
         free = [job for job in self._waiting if job.action.service not in self._running]
-        checking = sum(not job.is_restart for job in self._running.values())
+        checking = sum(not job.is_urgent for job in self._running.values())
         for job in free:
-            if job.is_restart:
+            if job.is_urgent:
                 return job
         return free[0] if free and checking < max(1, self._workers // 2) else None
 
@@ -221,6 +236,8 @@ class Executor:
                     return self._check(job.action, job.cancelled)
                 case RunAfter():
                     return self._run_after(job.action, job.cancelled)
+                case LookUpLimits() | BendLimits():
+                    return self._bend(job.action)
                 case RestartService():
                     return replace(self._restart(job.action, job), told=job.told)
         except LeakguardError as error:
@@ -261,6 +278,14 @@ class Executor:
             started=stopped.started,
             kept_root=stopped.kept_root,
         )
+
+    def _bend(self, action: LookUpLimits | BendLimits) -> Outcome:
+        if self.bender is None:
+            return _failed(action, "limits are not changed here", permanent=True)
+        driver = self._drivers.get(action.service)
+        if isinstance(action, LookUpLimits):
+            return self.bender.look_up(action, driver)
+        return self.bender.bend(action, driver)
 
     def _left_s(self, action: RestartService) -> float:
         return action.deadline_s - self._clock.now().since(action.decided)

@@ -7,11 +7,12 @@ restart takes effect after `restart_ticks`; the machine kills the service when i
 
 from dataclasses import dataclass, field
 
-from leakguard.core.decision import CheckHealth, RestartService
+from leakguard.core.decision import BendLimits, CheckHealth, LookUpLimits, RestartService
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import Event
 from leakguard.core.inbox import Outcome, OutcomeKind, Request
 from leakguard.core.instant import Instant
+from leakguard.core.limits import MemoryLimits
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import (
     Absent,
@@ -97,6 +98,8 @@ class Simulation:
                 case RestartService():
                     self.restarts.append(action)
                     self._due.append((self._ticks + self.restart_ticks, action))
+                case LookUpLimits() | BendLimits():
+                    self._bend(action)
                 case CheckHealth():
                     self._outcomes.append(
                         Outcome(
@@ -106,6 +109,17 @@ class Simulation:
                             message="simulated" if self.unhealthy else "",
                         )
                     )
+
+    def _bend(self, action: LookUpLimits | BendLimits) -> None:
+        """Act as a cgroup does whose limit may be changed."""
+        if isinstance(action, BendLimits):
+            self.limit_bytes = action.limits.max_bytes
+        limits = MemoryLimits(max_bytes=self.limit_bytes)
+        self._outcomes.append(
+            Outcome(
+                action_id=action.id, service=action.service, kind=OutcomeKind.DONE, limits=limits
+            )
+        )
 
     def _carry_out(self) -> None:
         for when, action in list(self._due):

@@ -58,6 +58,9 @@ METRICS: Mapping[str, MetricRow] = {
     "leakguard_breaker_open": MetricRow(
         "gauge", ("service",), "1 while the service had too many restarts and is only watched."
     ),
+    "leakguard_limits_bent": MetricRow(
+        "gauge", ("service",), "1 while a limit is raised, or `memory.high` set, to buy time."
+    ),
     "leakguard_next_restart_timestamp_seconds": MetricRow(
         "gauge", ("service",), "When the next scheduled restart is due."
     ),

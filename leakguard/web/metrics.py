@@ -136,6 +136,7 @@ def _state(service: ServiceStatus) -> Samples:
         labels = {**own, "verdict": verdict.value}
         yield "leakguard_verdict", service.verdict == verdict.value, labels
     yield "leakguard_breaker_open", service.breaker_open, own
+    yield "leakguard_limits_bent", bool(service.bent), own
     if service.next_schedule:
         due = _seconds(service.next_schedule)
         yield "leakguard_next_restart_timestamp_seconds", due, own

@@ -13,7 +13,15 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 
 from leakguard.core.codec import from_plain, to_plain
-from leakguard.core.decision import Action, CheckHealth, RestartService, RunAfter, Verb
+from leakguard.core.decision import (
+    Action,
+    BendLimits,
+    CheckHealth,
+    LookUpLimits,
+    RestartService,
+    RunAfter,
+    Verb,
+)
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
 from leakguard.core.flight import resumed
@@ -147,7 +155,7 @@ class World:
             kind = OutcomeKind.HEALTHY if how == "done" else OutcomeKind.UNHEALTHY
             self.mail.append(Outcome(action_id=action.id, service=NAME, kind=kind))
             return
-        if isinstance(action, RunAfter):
+        if isinstance(action, RunAfter | LookUpLimits | BendLimits):
             return
         here = self.incarnation() if self.pid is not None else None
         if here is not None and action.incarnation != here:

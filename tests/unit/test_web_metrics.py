@@ -52,6 +52,7 @@ def values(status: Status, name: str, **labels: str) -> list[float]:
         ("leakguard_verdict", {**OWN, "verdict": "leaking"}, 1),
         ("leakguard_verdict", {**OWN, "verdict": "stable"}, 0),
         ("leakguard_breaker_open", OWN, 0),
+        ("leakguard_limits_bent", OWN, 0),
         ("leakguard_next_restart_timestamp_seconds", OWN, 1795399200),
         ("leakguard_restarts_total", {**OWN, "reason": "schedule", "outcome": "succeeded"}, 2),
         ("leakguard_restarts_total", {**OWN, "reason": "others", "outcome": "succeeded"}, 1),
@@ -91,6 +92,7 @@ def test_what_is_not_known_is_absent() -> None:
     assert seen == {
         "leakguard_verdict",
         "leakguard_breaker_open",
+        "leakguard_limits_bent",
         "leakguard_restarts_total",
         "leakguard_vetoes_total",
         "leakguard_sample_errors_total",

@@ -9,7 +9,7 @@ straight line between two recorded samples.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from leakguard.core.decision import CheckHealth, RestartService, RunAfter
+from leakguard.core.decision import BendLimits, CheckHealth, LookUpLimits, RestartService, RunAfter
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind, Request, ScheduleDue
@@ -255,7 +255,7 @@ class Play:
                         action_id=action.id, service=SERVICE, kind=OutcomeKind.HEALTHY
                     )
                     self._outcomes = (healthy,)
-                case RunAfter():
+                case RunAfter() | LookUpLimits() | BendLimits():
                     pass
 
     def _look(self, made: Step) -> None:
