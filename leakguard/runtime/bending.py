@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from leakguard.core.decision import BendLimits, LookUpLimits
-from leakguard.core.errors import DriverError
+from leakguard.core.errors import DriverError, LeakguardError
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.sample import Location
 from leakguard.drivers.base import Driver
@@ -39,6 +39,16 @@ class Bender:
             action_id=action.id, service=action.service, kind=OutcomeKind.DONE,
             limits=limits, place=place,
         )  # fmt: skip
+
+    def problem(self, service: str, driver: Driver | None) -> str:
+        """Say why no time could be bought for a service now; empty when its limit can be asked."""
+        try:
+            found = self.look_up(LookUpLimits(id="", service=service), driver).limits
+        except LeakguardError as error:
+            return f"no time can be bought for {service}: {error}"
+        if found is None or found.max_bytes is None:
+            return f"no time can be bought for {service}: it has no limit of its own"
+        return ""
 
     def bend(self, action: BendLimits, driver: Driver | None) -> Outcome:
         """Put limits into force.

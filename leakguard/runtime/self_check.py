@@ -10,9 +10,11 @@ from leakguard.core.plan import Plan, ServicePlan
 from leakguard.core.policy import Mode
 from leakguard.core.sample import Absent, Location, Sample, Scope, Snapshot
 from leakguard.core.units import format_bytes
+from leakguard.drivers.base import Driver
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children, run_here
 from leakguard.linux.procfs import ProcFs
+from leakguard.runtime.bending import Bender
 from leakguard.runtime.bootstrap import Machine, Parts, build
 from leakguard.runtime.calendars import windows_in_words
 from leakguard.runtime.collect import Collector
@@ -339,11 +341,18 @@ class _Look:
             except (LeakguardError, OSError) as error:
                 found = (str(error),)
             to += [f"cannot act on {name}: {problem}" for problem in found]
+            if location is not None and self._service.rules.restart.buy_time is not None:
+                to += self._rehearse_buying(name, driver)
             if location is not None:
                 self._hidden_limits(location)
                 self._found.notes += unseen_restarts(
                     location, self._service.rules.restart.driver, self._machine.proc
                 )
+
+    def _rehearse_buying(self, name: str, driver: Driver) -> tuple[str, ...]:
+        bender = Bender(self._machine.cgroups, self._parts.roster.fresh)
+        problem = bender.problem(name, driver)
+        return (problem,) if problem else ()
 
     def _hidden_limits(self, location: Location) -> None:
         if not self._complete(location):

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from leakguard.core.policy import Act, CatchUp, GroupRules, Mode, ServiceRules
-from leakguard.core.units import counted, format_duration
+from leakguard.core.policy import Act, BuyTimeRule, CatchUp, GroupRules, Mode, ServiceRules
+from leakguard.core.units import counted, format_bytes, format_duration
 from leakguard.runtime.schedule_words import delay_words
 
 _WHO = {
@@ -63,6 +63,8 @@ def _guards(rules: ServiceRules) -> Iterator[str]:
     if guards.blackouts:
         also = " but a threshold and the end of the memory" if guards.blackouts_yield else ""
         yield f"blackouts: meanwhile nothing{also} restarts it; what would not last goes before"
+    if rules.restart.buy_time is not None:
+        yield _buy_time(rules.restart.buy_time)
     if guards.grace_s:
         grace = format_duration(guards.grace_s)
         yield f"grace: schedules, age and slow forecasts wait {grace} after a start"
@@ -72,6 +74,18 @@ def _guards(rules: ServiceRules) -> Iterator[str]:
         f"breaker: after {guards.max_restarts} restarts within {format_duration(guards.per_s)} "
         "leakguard only watches and alerts"
     )
+
+
+def _buy_time(rule: BuyTimeRule) -> str:
+    """Say how far a limit is bent for a leak that would not last until its window."""
+    parts = []
+    if rule.raise_by is not None:
+        parts.append(f"raised by at most {100 * rule.raise_by:g}%")
+    if rule.at_most_bytes is not None:
+        parts.append(f"raised to at most {format_bytes(rule.at_most_bytes)}")
+    if rule.throttle_below is not None:
+        parts.append(f"throttled from {100 * rule.throttle_below:g}% below it on")
+    return f"buy time: the limit is {', '.join(parts)}, until its window comes"
 
 
 def _group(group: GroupRules) -> str:

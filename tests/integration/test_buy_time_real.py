@@ -20,7 +20,7 @@ from leakguard.linux.own_cgroup import OwnCgroup, usual_parents
 from leakguard.linux.procfs import ProcFs
 from tests.workloads.guarded import Daemon, kill, until
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 WORKLOADS = Path(__file__).resolve().parent.parent / "workloads"
 LIMIT = 96 * MIB

@@ -197,6 +197,10 @@ ONE_PROBLEM = [
     (top("alerts: {channels: {ops: log}, routes: [{to: opps}]}"), "config.yaml:2: alerts.routes[0].to: no channel 'opps' - did you mean 'ops'?"),
     (top("alerts: {channels: {ops: log}, routes: [{to: []}]}"), "config.yaml:2: alerts.routes[0].to: must not be empty - add one"),
     (top("alerts: {channels: {ops: log}, routes: {severity: bad, to: ops}}"), "config.yaml:2: alerts.routes.severity: must be one of info, warning, critical - "),
+    (top("alerts: {restarts_singly: -1}"), "config.yaml:2: alerts.restarts_singly: "),
+    # -- buying time
+    (restart("windows: {cron: '0 3 * * *', length: 1h}, buy_time: {}"), "config.yaml:4: services.w.restart.buy_time: bends nothing - add raise_by, at_most or throttle_below"),
+    (restart("buy_time: {raise_by: 20%}"), "config.yaml:4: services.w.restart.buy_time: has nothing to last until - add windows, a schedule or blackouts"),
     # -- http and state
     (top('http: {listen: "0.0.0.0:9847"}'), "config.yaml:2: http.listen: can be reached from other machines, and there is no token - "),
     (top('http: {listen: ":9847"}'), "config.yaml:2: http.listen: ':9847' is not an address - "),

@@ -94,6 +94,17 @@ def test_what_cannot_be_done_is_an_error(
         act(bender(tmp_path))
 
 
+def test_check_says_what_would_hinder(tmp_path: Path) -> None:
+    """Before it is needed."""
+    assert bender(tmp_path).problem("worker", Bending()) == ""
+    driver = Bending()
+    driver.now = MemoryLimits()
+    assert bender(tmp_path).problem("worker", driver) == (
+        "no time can be bought for worker: it has no limit of its own"
+    )
+    assert bender(tmp_path).problem("worker", None).startswith("no time can be bought for worker: ")
+
+
 def test_a_service_that_does_not_run_has_no_limits(tmp_path: Path) -> None:
     """Nothing is bought for it."""
     driver: Driver = Bending()

@@ -63,6 +63,18 @@ def test_guards_in_words(tmp_path: Path) -> None:
     )
 
 
+def test_bought_time_in_words(tmp_path: Path) -> None:
+    """Each way of bending is named."""
+    text = (
+        "services: {a: {target: {cmdline: a}, restart: {windows: {cron: '0 3 * * *', length: 1h}, "
+        "buy_time: {raise_by: 20%, at_most: 1.5GiB, throttle_below: 5%}}}}"
+    )
+    assert (
+        "buy time: the limit is raised by at most 20%, raised to at most 1.50 GiB, throttled from "
+        "5% below it on, until its window comes"
+    ) in guards_in_words(load_service(tmp_path, text).rules)
+
+
 def test_a_schedule_in_words() -> None:
     """Words, zone, the next five times with the clock change among them, and a note on it."""
     rule = ScheduleRule(
