@@ -15,7 +15,6 @@ from leakguard.runtime import restore
 from leakguard.runtime.agenda import Agenda
 from leakguard.runtime.alone import Alone
 from leakguard.runtime.back import DaemonBack, View
-from leakguard.runtime.bending import Bender
 from leakguard.runtime.bootstrap import Machine, Parts, build
 from leakguard.runtime.clock import SystemClock
 from leakguard.runtime.collect import Collector
@@ -133,7 +132,7 @@ class Assembly:
             health=self.live.parts.health,
             errands=self.errands,
         )
-        executor.bender = Bender(self.machine.cgroups, self.live.locate)
+        executor.cgroups = self.machine.cgroups
         return executor
 
     def _daemon(self) -> Daemon:

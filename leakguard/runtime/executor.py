@@ -25,9 +25,9 @@ from leakguard.core.instant import Clock
 from leakguard.core.plan import HealthSpec
 from leakguard.core.sample import Incarnation, Location
 from leakguard.drivers.base import Driver, RestartOrder
+from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children
 from leakguard.runtime import health_gate
-from leakguard.runtime.bending import Bender
 from leakguard.runtime.errands import Errands
 from leakguard.runtime.same_run import is_same_run
 
@@ -76,8 +76,8 @@ class Executor:
         self._drivers = drivers
         self._health = health
         self._errands = errands
-        self.bender: Bender | None = None
-        """What buys time; None: no limit is changed."""
+        self.cgroups: CgroupFs | None = None
+        """Where limits are changed to buy time; None: nowhere."""
         self._post = post
         self._locate = locate
         self._clock = clock
@@ -280,12 +280,15 @@ class Executor:
         )
 
     def _bend(self, action: LookUpLimits | BendLimits) -> Outcome:
-        if self.bender is None:
+        if self.cgroups is None:
             return _failed(action, "limits are not changed here", permanent=True)
+        from leakguard.runtime.bending import Bender  # few buy time
+
+        bender = Bender(self.cgroups, self._locate)
         driver = self._drivers.get(action.service)
         if isinstance(action, LookUpLimits):
-            return self.bender.look_up(action, driver)
-        return self.bender.bend(action, driver)
+            return bender.look_up(action, driver)
+        return bender.bend(action, driver)
 
     def _left_s(self, action: RestartService) -> float:
         return action.deadline_s - self._clock.now().since(action.decided)

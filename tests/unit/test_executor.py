@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from leakguard.core.decision import CheckHealth, RestartService
+from leakguard.core.decision import BendLimits, CheckHealth, LookUpLimits, RestartService
 from leakguard.core.errors import DriverError, ReadingError
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Instant
+from leakguard.core.limits import MemoryLimits
 from leakguard.core.plan import (
     ErrandPlan,
     HealthSpec,
@@ -24,7 +25,9 @@ from leakguard.core.plan import (
 )
 from leakguard.core.policy import ServiceRules, Trigger
 from leakguard.core.sample import Incarnation, Location
+from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children, run_here
+from leakguard.linux.procfs import ProcFs
 from leakguard.runtime.errands import Errands
 from leakguard.runtime.executor import Executor
 from leakguard.runtime.hook_output import HookOutput
@@ -361,3 +364,21 @@ def test_after_the_hooks_it_looks_again(tmp_path: Path) -> None:
     )  # fmt: skip
     bench.restart("a")
     assert (bench.outcome().kind, bench.drivers["a"].orders) == (OutcomeKind.STALE, [])
+
+
+def test_limits_are_bent_in_the_cgroup_where_the_driver_cannot(tmp_path: Path) -> None:
+    """One outcome, as of every action; nothing is changed where nobody said where cgroups are."""
+    (tmp_path / "memory.limit_in_bytes").write_text("4096")
+    bench = Bench(drivers={"a": ScriptedDriver()}, here={"a": OLD})
+    order = BendLimits(
+        id="i-1", service="a", limits=MemoryLimits(max_bytes=8192), place=str(tmp_path)
+    )
+    bench.executor.submit(order)
+    refused = bench.posted.get(timeout=PATIENCE_S)
+    assert (refused.kind, refused.message) == (OutcomeKind.FAILED, "limits are not changed here")
+    bench.executor.cgroups = CgroupFs(ProcFs(str(tmp_path)), str(tmp_path))
+    bench.executor.submit(order)
+    assert bench.posted.get(timeout=PATIENCE_S).kind is OutcomeKind.DONE
+    assert (tmp_path / "memory.limit_in_bytes").read_text() == "8192"
+    bench.executor.submit(LookUpLimits(id="i-2", service="a"))
+    assert bench.posted.get(timeout=PATIENCE_S).kind is OutcomeKind.FAILED

@@ -291,6 +291,7 @@ def test_the_breaker_opens_once_says_so_and_clears() -> None:
     """Then the service is watched and people are told; test_breaker.py tells how it closes."""
     bench = hot()
     for pid in range(100, 130):
+        bench.see(100, pid=min(pid, 102))
         bench.see(300, pid=min(pid, 102))
     assert bench.kinds().count(EventKind.RESTART_LIMIT_HIT) == 1
     assert bench.service.record.breaker_open
