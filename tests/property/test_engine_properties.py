@@ -253,6 +253,11 @@ class World:
         if not first and not (forced and action.trigger is Trigger.MANUAL):
             recent = [a for a in self.acts if a.counted and now.since(a.action.decided) < PER_S]
             assert len(recent) < self.rules.guards.max_restarts, "more restarts than allowed"
+        cleared = any(isinstance(r, ResumeRequest) for r in inputs.requests)
+        if record is not None and record.breaker_open and not (forced or cleared):
+            trial = record.probation
+            assert not trial.action_id, "a second restart while one is on probation"
+            assert trial.until is None or now.since(trial.until) >= 0, "a restart before its time"
         if action.trigger in AUTOMATIC:
             assert any(not isinstance(r, Absent | Unreadable) for r in inputs.snapshot.readings)
         self.acts.append(Act(action, counted=not first))
