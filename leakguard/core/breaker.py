@@ -7,6 +7,11 @@ one. The breaker closes when the new run stays well for as long as restarts may 
 or is back at a trigger before that was no help: the breaker is open again, for twice as long as
 `per`, then four times. Without the probation a loop would go on for ever at full pace, a burst of
 restarts every `per`. A run that nobody wants to restart in all that time closes it as well.
+
+A health gate that fails after a restart of leakguard's own making opens it at once: what came back
+runs and is not well, and another restart would loop. People hear of the failed restart. After a
+person's restart there is somebody who looks; a child that ends has to be started, so its back-off
+does.
 """
 
 from dataclasses import replace
@@ -17,7 +22,7 @@ from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
 from leakguard.core.guards import Guard, Veto, probation_s, restarts_left
 from leakguard.core.instant import Instant
-from leakguard.core.policy import Proposal, ServiceRules
+from leakguard.core.policy import Proposal, ServiceRules, Trigger
 from leakguard.core.severity import Severity
 from leakguard.core.state import Probation, ServiceRecord, ServiceState
 from leakguard.core.tick import Tick
@@ -84,6 +89,9 @@ def follow(tick: Tick, name: str, rules: ServiceRules) -> None:
     """See whether a breaker that is not closed may close, at the end of a tick."""
     service = tick.service(name)
     record = service.record
+    if record.unhealthy and record.flight_ended == tick.now and not record.breaker_open:
+        _gate_failed(tick, name, rules)
+        return
     if not record.breaker_open or record.flight is not None:
         return
     if record.probation.action_id:
@@ -129,6 +137,23 @@ def _hit(tick: Tick, name: str, proposal: Proposal, first: Veto) -> None:
         f"{name} is only watched now: {first.reason}; it wants a restart because {proposal.reason}",
         trigger=proposal.trigger.value,
         **evidence(tick.service(name)),
+    )
+
+
+def _gate_failed(tick: Tick, name: str, rules: ServiceRules) -> None:
+    """Open it because what came back is not well."""
+    last = tick.service(name).record.restarts[-1:]
+    by_hand = any(restart.reason == Trigger.MANUAL.value for restart in last)
+    if rules.restart.starts or by_hand:
+        return
+    until = tick.now.plus(probation_s(rules))
+    tick.amend(name, breaker_open=True, probation=Probation(until=until))
+    tick.event(
+        EventKind.RESTART_LIMIT_HIT,
+        name,
+        Severity.INFO,
+        f"{name} is only watched now: its health gate failed; the next restart is allowed in "
+        f"{format_duration(probation_s(rules))}, on probation",
     )
 
 

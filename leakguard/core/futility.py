@@ -91,7 +91,7 @@ def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRu
         name,
         Severity.CRITICAL,
         f"{name}: {found.words}",
-        futile=found.kind.value,
+        futile=found.cause.value,
         start_bytes=service.record.settled_bytes,
         trigger=wanted.trigger.value,
         **evidence(service),
@@ -228,7 +228,7 @@ def _comes_back_sooner(service: ServiceState, bar: _Bar) -> Futility | None:
     return _futility(Futile.COMES_BACK_SOONER, bar, words)
 
 
-def _futility(kind: Futile, bar: _Bar, words: str) -> Futility:
+def _futility(cause: Futile, bar: _Bar, words: str) -> Futility:
     return Futility(
-        kind=kind, words=words, bar=bar.name, bar_bytes=bar.size_bytes, threshold=bar.threshold
+        cause=cause, words=words, bar=bar.name, bar_bytes=bar.size_bytes, threshold=bar.threshold
     )

@@ -218,7 +218,10 @@ def _breaker(service: ServiceState, rules: ServiceRules, now: Instant) -> str:
     until = record.probation.until if record.breaker_open else None
     if until is not None and now.since(until) < 0:
         wait = format_duration(-now.since(until))
-        return f"the last restart on probation was no help, the next one is allowed in {wait}"
+        why = (
+            "restart on probation was no help" if record.probation.relapses else "one came back ill"
+        )
+        return f"the last {why}, the next one is allowed in {wait}"
     if record.retry_at is not None and now.since(record.retry_at) < 0:
         wait = format_duration(-now.since(record.retry_at))
         failed = counted(record.failures, "attempt")
@@ -239,7 +242,7 @@ def _futile(service: ServiceState, trigger: Trigger) -> str:
     """Ask whether the growth would come back: files of tmpfs stay, or it was tried in vain."""
     stays = tmpfs_words(service.assessment) if trigger in _FORESEEN else ""
     found = service.record.futility
-    if stays or found is None or trigger not in VAIN[found.kind]:
+    if stays or found is None or trigger not in VAIN[found.cause]:
         return stays
     return found.words
 

@@ -144,7 +144,7 @@ class Futile(StrEnum):
 class Futility:
     """Restarts gain nothing, and people know. `bar`: the threshold or limit it is about."""
 
-    kind: Futile
+    cause: Futile
     words: str
     bar: str
     bar_bytes: int

@@ -176,6 +176,31 @@ def test_a_child_that_ends_at_once_again_opens_it() -> None:
     assert (word(bench), bench.service.record.probation.relapses) == ("open", 1)
 
 
+def gate_failed(starts: bool) -> Bench:
+    """Give a bench whose first restart came back and failed its health gate."""
+    restart = RestartRules(driver="fake", health_within_s=30.0, starts=starts)
+    bench = Bench(rules=guarded(threshold(200), guards=GUARDS, restart=restart))
+    back(bench, 100)
+    bench.see(100, pid=101)
+    bench.see(100, pid=101, outcomes=(bench.outcome(OutcomeKind.UNHEALTHY, "no", health=True),))
+    return bench
+
+
+def test_a_health_gate_that_fails_opens_it() -> None:
+    """Not another restart at once; the alert is that of the failed one."""
+    bench = gate_failed(starts=False)
+    assert word(bench) == "open"
+    assert [e.severity.value for e in told(bench, HIT)] == ["info"]
+    assert bench.see(300, pid=101, after_s=HOLD_S - 10).actions == ()
+    assert bench.see(300, pid=101, after_s=10.0).actions
+    assert bench.service.record.probation.action_id
+
+
+def test_a_child_whose_gate_fails_has_only_its_back_off() -> None:
+    """When it ends, somebody has to start it."""
+    assert word(gate_failed(starts=True)) == "closed"
+
+
 def test_one_that_nobody_wants_to_restart_closes_it() -> None:
     """Without a restart: what opened it is gone."""
     bench = opened()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from leakguard.core.calendar import Calendar, Span
+from leakguard.core.codec import from_plain, to_plain
 from leakguard.core.decision import BendLimits, LookUpLimits, RestartService
 from leakguard.core.engine import Step
 from leakguard.core.events import Event, EventKind
@@ -20,6 +21,7 @@ from leakguard.core.policy import (
     WindowRule,
 )
 from leakguard.core.sample import DomainSample, HostSample
+from leakguard.core.state import ServiceRecord
 from leakguard.core.trend import UNKNOWN, Verdict
 from leakguard.core.units import MIB
 from leakguard.runtime.restore import restore
@@ -368,7 +370,7 @@ def test_a_crash_of_the_guard_leaves_nothing_bent(at: str) -> None:
     if at == "restoring":
         over(lab, "run")
     assert lab.stage() == at
-    record = lab.bench.service.record
+    record = from_plain(ServiceRecord, to_plain(lab.bench.service.record))
     lab.bench.state = restore(Saved(instance="b", serial=999, records={NAME: record}))
     orders = [a for _ in range(4) for a in lab.see(50, pid=101, after_s=5.0, age_s=30.0).actions]
     last = orders[-1]

@@ -3,6 +3,7 @@
 import pytest
 
 from leakguard.core.alerts import AlertStatus
+from leakguard.core.codec import from_plain, to_plain
 from leakguard.core.engine import Step
 from leakguard.core.events import Event, EventKind
 from leakguard.core.guards import VAIN
@@ -16,7 +17,7 @@ from leakguard.core.policy import (
     ThresholdRule,
     Trigger,
 )
-from leakguard.core.state import Futile
+from leakguard.core.state import Futile, ServiceRecord
 from leakguard.core.trend import UNKNOWN
 from leakguard.core.units import MIB, Amount
 from leakguard.runtime.restore import restore
@@ -266,8 +267,9 @@ def test_a_life_that_is_good_again_ends_it() -> None:
 
 
 def test_a_new_daemon_knows_it() -> None:
-    """It is in the record: no restart more after a crash of leakguard."""
+    """It is in the record, as that is written down: no restart more after a crash of leakguard."""
     bench = hot()
-    bench.state = restore(Saved(instance="b", serial=999, records={NAME: bench.service.record}))
+    record = from_plain(ServiceRecord, to_plain(bench.service.record))
+    bench.state = restore(Saved(instance="b", serial=999, records={NAME: record}))
     assert bench.see(210, pid=102, age_s=800.0).actions == ()
     assert len(told(bench)) == 1

@@ -93,7 +93,7 @@ def filling(share: float | None) -> Assessment:
     return Assessment(at=NOW, trend=trend_of(), tmpfs_share=share)
 
 
-IN_VAIN = Futility(kind=Futile.STARTS_FULL, words="no help", bar="threshold", bar_bytes=1)
+IN_VAIN = Futility(cause=Futile.STARTS_FULL, words="no help", bar="threshold", bar_bytes=1)
 
 
 def span(begin_s: float, end_s: float) -> Span:
