@@ -24,6 +24,7 @@ from leakguard.core import (
     judge,
     just_in_time,
     kill_news,
+    last_rise,
     pauses,
     propose,
     quiet,
@@ -294,7 +295,9 @@ def _automatic(tick: Tick, name: str, rules: ServiceRules) -> list[Proposal]:
     grace = grace_left_s(service, rules, now)
     wanted = (
         propose.by_threshold(service, rules, now),
-        propose.by_forecast(service, rules, grace) or just_in_time.propose_now(service, now),
+        propose.by_forecast(service, rules, grace)
+        or last_rise.by_last_rise(service, rules)
+        or just_in_time.propose_now(service, now),
         propose.by_max_age(service, rules),
     )
     return [p for p in wanted if p is not None]
