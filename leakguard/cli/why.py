@@ -60,7 +60,7 @@ def sentences(facts: Plain) -> Iterable[str]:
     if facts["bent"]:
         yield f"To buy time, {facts['bent']}."
     if facts["futile"]:
-        yield f"{facts['futile'].capitalize()}."
+        yield f"{facts['futile'][:1].upper()}{facts['futile'][1:]}."
     if facts["waiting"]:
         yield f"Its restart {facts['waiting']['text']}."
     if facts["last_decision"]:
@@ -77,8 +77,8 @@ def changes(facts: Plain) -> list[str]:
         found.append(f"it is {facts['paused']}: `leakguard resume {name}` ends that")
     if facts["breaker_open"]:
         found.append(
-            f"it had too many restarts: look into it, then `leakguard resume {name}`, "
-            "or wait until they are long enough ago"
+            "it had too many restarts, or came back ill: look into it, then "
+            f"`leakguard resume {name}`, or wait until they are long enough ago"
         )
     elif facts["breaker"] == "half-open":
         found.append(f"its next restart is on probation: `leakguard resume {name}` ends that")
@@ -245,6 +245,8 @@ def _outlook(facts: Plain) -> str:
         return "while it is paused, nothing restarts it"
     if facts["breaker_open"]:
         return "the breaker is open, so a restart would be alerted of, not carried out"
+    if facts["futile"]:
+        return "restarts for its memory are held back, since they do not help"
     if not facts["driver"]:
         return "without a driver, a restart would be alerted of, not carried out"
     if facts["mode"] == "observe":

@@ -17,7 +17,7 @@ does.
 from dataclasses import replace
 from enum import StrEnum
 
-from leakguard.core.calm import NOT_CURED, calm_for_s
+from leakguard.core.calm import calm_for_s, is_back
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
 from leakguard.core.guards import Guard, Veto, probation_s, restarts_left
@@ -72,7 +72,8 @@ def hear(
             _hit(tick, name, proposal, vetoes[0])
         return
     at_once = {veto.guard for veto in vetoes} <= _ACTS_NOW
-    if record.probation.action_id and proposal.trigger in NOT_CURED and at_once:
+    back = is_back(tick.service(name), rules, proposal.trigger)
+    if record.probation.action_id and back and at_once:
         _relapse(tick, name, rules, "it failed" if record.failures else proposal.reason)
 
 

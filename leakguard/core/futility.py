@@ -26,7 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from leakguard.core.calm import calm_for_s
+from leakguard.core.calm import calm_for_s, is_back
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence, limit_words, threshold_bytes
 from leakguard.core.forecast import Room
@@ -73,8 +73,8 @@ class _Bar:
 
 def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRules) -> None:
     """Find out whether the restart that is wanted would gain nothing, and say so once."""
-    wanted = _for_memory(proposals)
     service = tick.service(name)
+    wanted = _for_memory(proposals, service, rules)
     record = service.record
     known = record.futility is not None or record.breaker_open  # then people have heard of it
     if wanted is None or service.sample is None or record.flight or known:
@@ -101,7 +101,7 @@ def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRu
 def restarting(tick: Tick, name: str, trigger: Trigger, rules: ServiceRules) -> None:
     """Take note of the run that is about to end by a restart of ours, before that is counted."""
     service = tick.service(name)
-    if trigger in FOR_MEMORY:
+    if trigger in FOR_MEMORY and is_back(service, rules, trigger):
         bar, sample = _bar(service, rules, trigger), service.sample
         if sample is not None:
             full = bar is not None and bar.full and _in_vain(service, rules)
@@ -155,8 +155,12 @@ def _in_vain(service: ServiceState, rules: ServiceRules) -> bool:
     return ours and sample is not None and sample.age_s <= probation_s(rules)
 
 
-def _for_memory(proposals: Iterable[Proposal]) -> Proposal | None:
-    wanted = [p for p in proposals if p.trigger in FOR_MEMORY]
+def _for_memory(
+    proposals: Iterable[Proposal], service: ServiceState, rules: ServiceRules
+) -> Proposal | None:
+    wanted = [
+        p for p in proposals if p.trigger in FOR_MEMORY and is_back(service, rules, p.trigger)
+    ]
     return min(wanted, key=lambda p: list(Trigger).index(p.trigger), default=None)
 
 

@@ -8,15 +8,18 @@ import pytest
 
 from leakguard.core import breaker
 from leakguard.core.alerts import AlertStatus
+from leakguard.core.assessment import Assessment
+from leakguard.core.calm import is_back
 from leakguard.core.engine import Step
 from leakguard.core.events import Event, EventKind
+from leakguard.core.forecast import Forecast
 from leakguard.core.inbox import OutcomeKind, PauseRequest, RestartRequest, ResumeRequest
-from leakguard.core.policy import GuardRules, Policy, Respawn, RestartRules, ThresholdRule
+from leakguard.core.policy import GuardRules, Policy, Respawn, RestartRules, ThresholdRule, Trigger
 from leakguard.core.state import ServiceState
 from leakguard.core.units import MIB, Amount
 from leakguard.runtime.restore import restore
 from leakguard.store.sqlite import SqliteStore
-from leakguard.testing.bench import NAME, Bench, guarded, threshold
+from leakguard.testing.bench import NAME, Bench, guarded, room_of, threshold, trend_of
 from leakguard.testing.ticks import run_of
 
 PER_S = 600.0
@@ -245,6 +248,19 @@ def test_an_age_or_a_moment_is_no_relapse() -> None:
     bench.rules = guarded(policy, guards=GUARDS)
     bench.see(100, pid=103, age_s=60.0)
     assert (word(bench), bench.service.record.probation.relapses) == ("half-open", 0)
+
+
+def test_a_leak_that_is_restarted_early_is_no_relapse() -> None:
+    """Its window is the last cheap moment; the end is hours away."""
+    bench = opened()
+    service = bench.service
+    far = Forecast(room=room_of(100), slope_bytes_per_s=1.0, median_s=36000.0)
+    near = replace(far, median_s=20.0)
+    for foreseen, back in ((far, False), (near, True)):
+        facts = Assessment(at=bench.clock.now(), trend=trend_of(), nearest=foreseen)
+        leaking = replace(service, assessment=facts)
+        assert is_back(leaking, bench.rules, Trigger.FORECAST) is back
+        assert is_back(leaking, bench.rules, Trigger.SCHEDULE) is False
 
 
 def test_resume_closes_it_in_every_state() -> None:
