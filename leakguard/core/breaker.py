@@ -17,6 +17,7 @@ does.
 from dataclasses import replace
 from enum import StrEnum
 
+from leakguard.core import futility
 from leakguard.core.calm import calm_for_s, is_back
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
@@ -67,9 +68,10 @@ def hear(
     if not vetoes or vetoes[0].guard != Guard.BREAKER.value:
         return
     if not record.breaker_open:
-        in_vain = any(veto.guard == Guard.FUTILE.value for veto in vetoes)  # and told so
-        if restarts_left(record, rules, tick.now) == 0 and not in_vain:
-            _hit(tick, name, proposal, vetoes[0])
+        in_vain = any(veto.guard == Guard.FUTILE.value for veto in vetoes)
+        told = in_vain and record.futility is not None
+        if restarts_left(record, rules, tick.now) == 0 and not told:
+            _hit(tick, name, proposal, vetoes[0], rules)
         return
     at_once = {veto.guard for veto in vetoes} <= _ACTS_NOW
     back = is_back(tick.service(name), rules, proposal.trigger)
@@ -128,16 +130,21 @@ def _watch_probe(tick: Tick, service: ServiceState, rules: ServiceRules) -> None
         close(tick, name)
 
 
-def _hit(tick: Tick, name: str, proposal: Proposal, first: Veto) -> None:
+def _hit(tick: Tick, name: str, proposal: Proposal, first: Veto, rules: ServiceRules) -> None:
     """Say it, once, when a restart is held back because too many were used up."""
     tick.amend(name, breaker_open=True, probation=Probation())
+    service = tick.service(name)
+    back = is_back(service, rules, proposal.trigger) and proposal.trigger in futility.FOR_MEMORY
+    found = futility.find(service, rules, proposal.trigger) if back else None
+    why = f"; {found.words}" if found is not None else ""
     tick.event(
         EventKind.RESTART_LIMIT_HIT,
         name,
         Severity.CRITICAL,
-        f"{name} is only watched now: {first.reason}; it wants a restart because {proposal.reason}",
+        f"{name} is only watched now: {first.reason}; it wants a restart because "
+        f"{proposal.reason}{why}",
         trigger=proposal.trigger.value,
-        **evidence(tick.service(name)),
+        **evidence(service),
     )
 
 

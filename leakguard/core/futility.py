@@ -30,7 +30,7 @@ from leakguard.core.calm import calm_for_s, is_back
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence, limit_words, threshold_bytes
 from leakguard.core.forecast import Room
-from leakguard.core.guards import OURS, probation_s
+from leakguard.core.guards import OURS, probation_s, restarts_left
 from leakguard.core.policy import Proposal, ServiceRules, Trigger
 from leakguard.core.severity import Severity
 from leakguard.core.state import Futile, Futility, Round, ServiceState
@@ -79,11 +79,8 @@ def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRu
     known = record.futility is not None or record.breaker_open  # then people have heard of it
     if wanted is None or service.sample is None or record.flight or known:
         return
-    bar = _bar(service, rules, wanted.trigger)
-    found = None
-    if bar is not None:
-        found = _starts_full(service, bar, rules) or _comes_back_sooner(service, bar)
-    if found is None:
+    found = find(service, rules, wanted.trigger)
+    if found is None or restarts_left(record, rules, tick.now) == 0:  # the breaker says it
         return
     tick.amend(name, futility=found)
     tick.event(
@@ -96,6 +93,14 @@ def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRu
         trigger=wanted.trigger.value,
         **evidence(service),
     )
+
+
+def find(service: ServiceState, rules: ServiceRules, trigger: Trigger) -> Futility | None:
+    """Give what the runs so far tell of the restart that is wanted; None where it may help."""
+    bar = _bar(service, rules, trigger)
+    if bar is None:
+        return None
+    return _starts_full(service, bar, rules) or _comes_back_sooner(service, bar)
 
 
 def restarting(tick: Tick, name: str, trigger: Trigger, rules: ServiceRules) -> None:

@@ -24,6 +24,7 @@ from leakguard.runtime.restore import restore
 from leakguard.store.base import Saved
 from leakguard.testing.bench import NAME, Bench, guarded, threshold, trend_of
 
+HOUR_S = 3600.0
 HOLD_S = 5400.0
 """How far apart restarts may be for ever: four in six hours."""
 FOUND, CLEARED = EventKind.FUTILITY_FOUND, EventKind.FUTILITY_CLEARED
@@ -158,6 +159,18 @@ def test_a_schedule_is_held_as_well() -> None:
     now = bench.clock.now()
     due = ScheduleDue(service=NAME, cron=cron, due_wall_s=now.wall_s)
     assert bench.see(190, pid=102, age_s=700.0, requests=(due,)).actions == ()
+
+
+def test_the_breaker_says_it_where_it_comes_first() -> None:
+    """One alert: too many restarts, why they did not help, and what would."""
+    guards = GuardRules(max_restarts=2, per_s=6 * HOUR_S)
+    bench = hot(guarded(threshold(200), guards=guards))
+    (event,) = told(bench, EventKind.RESTART_LIMIT_HIT)
+    assert event.message.endswith(
+        "; restarts do not help: at its start 190 MiB are in use, and the threshold is 200 MiB: "
+        "raise that to at least 256 MiB, or fix what it loads at its start"
+    )
+    assert (restarts(bench), told(bench)) == (2, [])
 
 
 # ---- comes back sooner
