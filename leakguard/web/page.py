@@ -84,7 +84,9 @@ def _problems(status: Status) -> Iterable[str]:
 
 def _row(service: ServiceStatus) -> str:
     state = f"{service.phase}, {service.mode}: {service.verdict}"
-    decision = "; ".join(filter(None, (service.paused, service.last_decision, *service.cannot_act)))
+    held = (service.paused, service.bent)
+    said = filter(None, (*held, service.last_decision, *service.cannot_act))
+    decision = "; ".join(said)
     cells = (
         _size(service.value_bytes, f" ({service.measure})"),
         _limit(service),

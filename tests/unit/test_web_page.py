@@ -77,3 +77,9 @@ def test_problems_stand_above_the_table(status: Status, problem: str) -> None:
 def test_one_service_is_not_services() -> None:
     """The caption counts in English."""
     assert "1 service at " in page(sample_status(services=(worker(),)))
+
+
+def test_a_bent_limit_is_shown() -> None:
+    """Who looks at the page sees that the limit is not the usual one."""
+    text = page(sample_status(services=(worker(bent="its limit is raised to 1.20 GiB"),)))
+    assert "its limit is raised to 1.20 GiB; hold (forecast)" in text
