@@ -2,9 +2,10 @@
 
 The forecast gives the latest moment at which a restart comes early enough with all but the
 accepted risk. Before it, a scheduled restart is waited for; else the last window that ends by
-then; else the quietest half hour of the day before it, as the service's own CPU time and memory
-churn have it; else the moment itself. A latest moment that falls into a blackout moves to before
-that blackout, since nobody may act in it.
+then; else, unless the next window comes in time more likely than not, the quietest half hour of
+the day before it, as the service's own CPU time and memory churn have it; else the moment itself.
+A latest moment that falls into a blackout moves to before that blackout, since nobody may act in
+it.
 
 A hard threshold restarts at once wherever it is crossed, so its crossing is foreseen like a limit.
 Each look plans afresh: a window that seemed early enough and then is not is made up for by the
@@ -30,6 +31,7 @@ DAY_S = 86400.0
 BLACKOUT_MARGIN_S = 120.0
 """At least so long before a blackout a restart begins that cannot wait for its end."""
 LEAST_QUIET_S = 60.0
+EVEN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,20 @@ def wait_for(service: ServiceState, rules: ServiceRules, now: Instant) -> Waitin
     dark = () if rules.guards.blackouts_yield else calendar.blackouts
     margin = max(BLACKOUT_MARGIN_S, ends.lead_s)
     deadline, before = _out_of(dark, latest, margin)
+    windows = without(calendar.windows, calendar.blackouts)
+    quiet = rule.quiet and not _may_last(ends, next_after(windows, now.wall_s))
     kind, span = (
         _scheduled(calendar.schedules, now.wall_s, deadline)
-        or _window(without(calendar.windows, calendar.blackouts), now.wall_s, deadline)
-        or (_quiet(service, now.wall_s, deadline) if rule.quiet else None)
+        or _window(windows, now.wall_s, deadline)
+        or (_quiet(service, now.wall_s, deadline) if quiet else None)
         or _at_last(deadline, before)
     )
     return Waiting(what=kind, span=span, sure=ends.sure(max(span.end_wall_s, now.wall_s)))
+
+
+def _may_last(ends: _Ends, window: Span | None) -> bool:
+    """Tell whether the next window comes in time more likely than not: worth to wait at a risk."""
+    return window is not None and ends.sure(window.end_wall_s) > EVEN
 
 
 def propose_now(service: ServiceState, now: Instant) -> Proposal | None:

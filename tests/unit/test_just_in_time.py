@@ -276,3 +276,13 @@ def test_a_schedule_is_part_of_the_policy() -> None:
     """What the calendar has of schedules comes from the same rules."""
     rules = guarded(policy=Policy(schedules=(ScheduleRule(cron="0 3 * * *"),)))
     assert rules.policy.windows == ()
+
+
+def test_a_window_that_comes_in_time_more_likely_than_not_is_better_than_a_guess() -> None:
+    """The quiet time of a day is what its habits say; the window is what a person said."""
+    hour = int(NOW.wall_s % 86400 // HOUR_S)
+    service = leaking(10, Calendar(windows=spans((8.8, 9.5))), sigma=0.1)
+    service = replace(service, record=replace(service.record, activity=habit((hour + 3) % 24)))
+    assert planned(service) == ("edge", "")
+    wide = replace(service, calendar=Calendar(windows=spans((11, 12))))
+    assert planned(wide)[0] == "quiet"
