@@ -29,10 +29,11 @@ def prelude_s(restart: Restart) -> float:
     return float(drain_s + sum(hook.within for hook in restart.before))
 
 
-def deadline_s(restart: Restart) -> float:
-    """Give the deadline as written; left out, it covers drain and hooks."""
-    extra_s = 0.0 if "deadline" in restart.model_fields_set else prelude_s(restart)
-    return float(restart.deadline + extra_s)
+def deadline_s(restart: Restart, usual_s: float) -> float:
+    """Give the deadline as written; left out, the driver's usual one beyond drain and hooks."""
+    if restart.deadline is not None:
+        return float(restart.deadline)
+    return usual_s + prelude_s(restart)
 
 
 def wrong_errands(restart: Restart) -> Iterator[tuple[Loc, str]]:
@@ -46,7 +47,7 @@ def wrong_errands(restart: Restart) -> Iterator[tuple[Loc, str]]:
                 most = format_bytes(MOST_KEPT_BYTES)
                 yield at, f"is more than {most} - let the hook write a file into {{output_dir}}"
     taken_s = prelude_s(restart)
-    if taken_s and deadline_s(restart) < taken_s + RESERVE_S:
+    if taken_s and restart.deadline is not None and restart.deadline < taken_s + RESERVE_S:
         together = format_duration(taken_s)
         least = format_duration(taken_s + RESERVE_S)
         text = f"drain and hooks before the restart may take {together} - make it at least {least}"

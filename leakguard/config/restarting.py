@@ -269,10 +269,11 @@ class Restart(Model):
     max_restarts: MaxRestarts = Field(
         default_factory=MaxRestarts, description="How many restarts are allowed in what time."
     )
-    deadline: PositiveDuration = Field(
-        default=read_seconds("60s"),
+    deadline: PositiveDuration | None = Field(
+        default=None,
         description="The new run must be seen within this time, or the restart failed. Left out: 1m"
-        " beyond what drain and hooks before the restart may take.",
+        " (3m 20s with systemd, which waits for a stop and a start 1m 30s each) beyond what drain"
+        " and hooks before the restart may take.",
     )
     health: Annotated[Health | None, BeforeValidator(unfold_off)] = Field(
         default=None,

@@ -16,6 +16,7 @@ from leakguard.config.values import Model
 from leakguard.core.errors import PluginError
 from leakguard.core.plan import HealthSpec, PluginSpec, ServicePlan
 from leakguard.core.policy import (
+    DEADLINE_S,
     ForecastRule,
     GroupRules,
     GuardRules,
@@ -169,7 +170,7 @@ class ServiceCompiler:
             ),
             restart=RestartRules(
                 driver=driver.spec.key if driver else "",
-                deadline_s=deadline_s(restart),
+                deadline_s=deadline_s(restart, _usual_deadline_s(driver)),
                 health_within_s=restart.health.within if restart.health else None,
                 starts=bool(driver and driver.plugin.cls.starts),
                 respawn=restart.respawn or Respawn.ALWAYS,
@@ -328,6 +329,10 @@ def share_of(splay_s: float, whose: str) -> float:
         return 0.0
     digest = hashlib.sha256(whose.encode()).digest()
     return float(int.from_bytes(digest[:8]) % int(splay_s))
+
+
+def _usual_deadline_s(driver: Choice | None) -> float:
+    return float(driver.plugin.cls.usual_deadline_s) if driver else DEADLINE_S
 
 
 def _health(health: Health | None) -> HealthSpec | None:

@@ -6,6 +6,9 @@ from enum import StrEnum
 from leakguard.core.sample import Measure
 from leakguard.core.units import Amount
 
+DEADLINE_S = 60.0
+"""Within this a restart must be done, where neither configuration nor driver says else."""
+
 
 class Mode(StrEnum):
     """Whether decisions are carried out."""
@@ -173,7 +176,7 @@ class RestartRules:
     """
 
     driver: str = ""
-    deadline_s: float = 60.0
+    deadline_s: float = DEADLINE_S
     health_within_s: float | None = None
     starts: bool = False
     respawn: Respawn = Respawn.ALWAYS

@@ -14,6 +14,7 @@ from leakguard.core.errors import DriverError
 from leakguard.core.instant import Clock
 from leakguard.core.limits import MemoryLimits
 from leakguard.core.plan import PluginSpec
+from leakguard.core.policy import DEADLINE_S
 from leakguard.core.sample import Incarnation, Location
 from leakguard.linux.children import Children, ChildSpec
 from leakguard.linux.procfs import ProcFs
@@ -29,6 +30,7 @@ class DriverContext:
     `child`: what the target `child` says is to be started, None for other targets. `member`: the
     manager's own name of the service (a unit, a container), where its entry has several. `target`:
     the target of the service with its options, so that what it names need not be named again.
+    `deadline_s`: within which a restart must be done.
     """
 
     service: str
@@ -40,6 +42,7 @@ class DriverContext:
     child: ChildSpec | None = None
     member: str = ""
     target: PluginSpec | None = None
+    deadline_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,9 @@ class Driver(ABC):
     managed: ClassVar[bool] = False
     """True when a manager (systemd, Docker) completes the restart also without leakguard, which
     therefore does not wait for it when it ends."""
+
+    usual_deadline_s: ClassVar[float] = DEADLINE_S
+    """The deadline of a restart where the configuration names none."""
 
     stops: ClassVar[bool] = False
     """True when it can stop a service, and start it at another time: what `depends_on` needs."""
@@ -134,6 +140,11 @@ class Driver(ABC):
 
         Gives one line per problem, each `what is wrong: what to do`; empty when all is well.
         """
+
+    def cautions(self, location: Location | None) -> tuple[str, ...]:
+        """Say what may surprise, though nothing hinders a restart; for `check`, one line each."""
+        del location
+        return ()
 
     def refuses(self, *, running: bool) -> str:
         """Say why a restart would be refused now, with the fix; empty when it would be tried.

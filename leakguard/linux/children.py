@@ -68,7 +68,7 @@ class Children:
         leakguard has raised its own.
         """
         self._main = main
-        self._clock = clock
+        self.clock = clock
         self.proc = proc or ProcFs()
         self._descriptors = descriptors
         self._known: dict[str, _Child] = {}
@@ -118,7 +118,7 @@ class Children:
         """
         launch = self._launch(spec, output)
         try:
-            launch.confirm(self._clock)
+            launch.confirm(self.clock)
             yield launch.popen
         finally:
             with self._lock:

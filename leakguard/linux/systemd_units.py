@@ -80,14 +80,7 @@ class SystemdUnits:
         return tuple(self._known[name, user] for name in names if (name, user) in self._known)
 
     def _ask(self, names: Iterable[str], *, user: bool) -> str:
-        argv = [
-            self._systemctl,
-            *(["--user"] if user else []),
-            "show",
-            f"--property={','.join(_PROPERTIES)}",
-            "--",
-            *names,
-        ]
+        argv = show_argv(self._systemctl, names, _PROPERTIES, user=user)
         try:
             done = subprocess.run(
                 argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -97,14 +90,28 @@ class SystemdUnits:
         return done.stdout
 
 
-def parse_show(output: str) -> tuple[UnitFacts, ...]:
+def show_argv(
+    systemctl: str, names: Iterable[str], properties: Iterable[str], *, user: bool
+) -> tuple[str, ...]:
+    """Give the command that prints properties of units; names come behind `--`."""
+    manager = ("--user",) if user else ()
+    asked = f"--property={','.join(properties)}"
+    return (systemctl, *manager, "show", asked, "--", *names)
+
+
+def show_blocks(output: str) -> tuple[dict[str, str], ...]:
     """Read what `systemctl show` prints: one block of `Name=value` lines for each unit."""
-    units = []
+    blocks = []
     for block in output.split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
         if values.get("Id"):
-            units.append(_unit(values))
-    return tuple(units)
+            blocks.append(values)
+    return tuple(blocks)
+
+
+def parse_show(output: str) -> tuple[UnitFacts, ...]:
+    """Read the settings that `doctor` looks at from what `systemctl show` prints."""
+    return tuple(_unit(values) for values in show_blocks(output))
 
 
 def _unit(values: Mapping[str, str]) -> UnitFacts:

@@ -143,6 +143,7 @@ class DriverBook(Mapping[str, Driver]):
             child=_child_spec(self._plan, plan, die_with_us=self._die_with_us),
             member=self._roster.member(service),
             target=plan.target,
+            deadline_s=plan.rules.restart.deadline_s,
         )
         made: Driver = plugins.load("drivers", plan.driver.key).make(
             dict(plan.driver.options), context

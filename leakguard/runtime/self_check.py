@@ -338,6 +338,7 @@ class _Look:
                 continue  # and so is what does not run
             try:
                 found = driver.rehearse(location)
+                self._found.notes += driver.cautions(location)
             except (LeakguardError, OSError) as error:
                 found = (str(error),)
             to += [f"cannot act on {name}: {problem}" for problem in found]

@@ -29,11 +29,15 @@ def location_of(proc: ProcFs, pid: int, scope: Scope = Scope.TREE) -> Location:
 
 
 def make_location(
-    proc: ProcFs, stat: ProcStat, scope: Scope = Scope.TREE, cgroup_path: str = ""
+    proc: ProcFs,
+    stat: ProcStat,
+    scope: Scope = Scope.TREE,
+    cgroup_path: str = "",
+    member: str = "",
 ) -> Location:
     """Put what was read of the root process into a Location."""
     root = Incarnation(boot_id=proc.boot_id(), pid=stat.pid, start_ticks=stat.start_ticks)
-    return Location(root=root, scope=scope, cgroup_path=cgroup_path, name=stat.name)
+    return Location(root=root, scope=scope, cgroup_path=cgroup_path, name=stat.name, member=member)
 
 
 def refuse_leakguard(proc: ProcFs, pid: int) -> None:

@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "docker": {"container": "web", "socket": "/nonexistent/docker.sock"},
     "pool": {"kind": "gunicorn"},
     "signal": {"respawned_by": "runit"},
+    "systemd": {"unit": "leakguard-no-such.service", "user": False},
 }
 """Plain options for drivers that cannot do without, chosen so that a right is missing."""
 
@@ -158,6 +159,8 @@ def test_signal_does_not_start_anything(make: Make) -> None:
         ("command", {"argv": ["x"], "timeout": 0}),
         ("docker", {"socket": "docker.sock"}),
         ("docker", {"stop_timeout": -1}),
+        ("systemd", {"unit": "worker@*.service"}),
+        ("systemd", {"unit": "worker.socket"}),
     ],
 )
 def test_options_that_cannot_work_are_refused(key: str, options: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ OURS: dict[str, dict[str, object]] = {
     "cgroup": {"path": "/no/such/group"},
     "child": {"argv": ["app"]},
     "container": {"name": "web", "socket": "/nonexistent/docker.sock"},
+    "systemd": {"unit": "leakguard-no-such.service", "user": False},
 }
 """For each target, options with which nothing is found on the machine of files."""
 
@@ -101,6 +102,7 @@ def test_default_drivers_follow_from_the_target() -> None:
         "cgroup": "",
         "child": "child",
         "container": "docker",
+        "systemd": "systemd",
     }
 
 
@@ -347,3 +349,20 @@ def test_a_child_needs_a_command(machine: Machine, argv: list[str]) -> None:
     """The file alone shows it."""
     with pytest.raises(TargetError, match="argv is empty"):
         machine.make("child", argv=argv)
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("", "not the name"),
+        ("system.slice", "not a service"),
+        ("worker.socket", "not a service"),
+        ("worker@.service", r"worker@1\.service"),
+        ("a b", "not the name"),
+        ("/lib/worker.service", "not the name"),
+    ],
+)
+def test_units_that_are_no_service(machine: Machine, unit: str, said: str) -> None:
+    """The file alone shows it."""
+    with pytest.raises(TargetError, match=said):
+        machine.make("systemd", unit=unit)

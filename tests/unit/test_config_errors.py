@@ -303,6 +303,12 @@ def test_signals_of_a_manager_are_explained(tmp_path: Path, key: str) -> None:
     ]
 
 
+def test_signals_of_systemd_are_explained(tmp_path: Path) -> None:
+    """A TERM of ours under Restart=always would restart it twice."""
+    (found,) = problems(tmp_path, restart("driver: {systemd: {stop: [{signal: TERM}]}}"))
+    assert "with systemd it is not leakguard that stops the service" in found
+
+
 @pytest.mark.parametrize(
     "text",
     [
