@@ -100,6 +100,12 @@ def lacks_pools() -> str | None:
     return f"apt install {' '.join(missing)}" if missing else None
 
 
+@functools.cache
+def lacks_supervisord() -> str | None:
+    """Why a test marked `supervisord` cannot run here, or None."""
+    return None if shutil.which("supervisord") else "no supervisord: apt install supervisor"
+
+
 VM_PROGRAMS = {
     "apt-get": "a Debian system",
     "busybox": "apt install busybox-static",
@@ -128,6 +134,7 @@ LACKS: dict[str, Callable[[], str | None]] = {
     "root": lacks_root,
     "docker": lacks_docker,
     "pools": lacks_pools,
+    "supervisord": lacks_supervisord,
     "systemd": lacks_systemd,
     "vm": lacks_vm,
 }

@@ -106,17 +106,17 @@ class Children:
 
     @contextlib.contextmanager
     def helper(
-        self, spec: ChildSpec, output: int | None = None
+        self, spec: ChildSpec, output: int | None = None, stdin: int | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start a process that belongs to no service; whoever uses it waits for it.
 
-        `output` takes its stdout and stderr, with stdin closed. One that still runs at the end of
-        `with` is reaped later.
+        `output` takes its stdout and stderr, with `stdin`, or none. One that still runs at the end
+        of `with` is reaped later.
 
         Raises:
             DriverError: it cannot be started (permanent when a fix is needed).
         """
-        launch = self._launch(spec, output)
+        launch = self._launch(spec, output, stdin)
         try:
             launch.confirm(self.clock)
             yield launch.popen
@@ -232,7 +232,7 @@ class Children:
                 raise DriverError(f"{service} is already started: one child at a time")
             self._starting.add(service)
 
-    def _launch(self, spec: ChildSpec, output: int | None) -> Launch:
+    def _launch(self, spec: ChildSpec, output: int | None, stdin: int | None = None) -> Launch:
         if not spec.argv:
             raise DriverError("nothing to start: argv is empty", permanent=True)
 
@@ -241,7 +241,7 @@ class Children:
 
         def fork() -> Launch:
             with self._forking:
-                launch = Launch(spec, output=output)
+                launch = Launch(spec, output=output, stdin=stdin)
                 self.shield(launch.popen.pid)
                 return launch
 

@@ -50,8 +50,12 @@ class ChildSpec:
 class Launch:
     """A process between fork and exec. The constructor forks; `confirm` waits for the exec."""
 
-    def __init__(self, spec: ChildSpec, *, output: int | None = None) -> None:
+    def __init__(
+        self, spec: ChildSpec, *, output: int | None = None, stdin: int | None = None
+    ) -> None:
         """Fork in this thread; stdin, stdout and stderr are ours, or null and `output` twice.
+
+        `stdin` is taken in the place of null.
 
         Raises:
             DriverError: no process or descriptor is to be had.
@@ -64,7 +68,7 @@ class Launch:
                 close.callback(os.close, report_w)
                 spec_fd = _memory_file(_plain(spec))
                 close.callback(os.close, spec_fd)
-                self.popen = _fork(spec_fd, report_w, output)
+                self.popen = _fork(spec_fd, report_w, output, stdin)
             except OSError as error:
                 raise DriverError(
                     f"cannot start {spec.argv[0]!r}: fork failed: {error.strerror}"
@@ -109,10 +113,13 @@ class Launch:
         return b""
 
 
-def _fork(spec_fd: int, report_fd: int, output: int | None) -> "subprocess.Popen[bytes]":
+def _fork(
+    spec_fd: int, report_fd: int, output: int | None, stdin: int | None
+) -> "subprocess.Popen[bytes]":
+    null = None if output is None else subprocess.DEVNULL
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(WRAPPER), str(spec_fd), str(report_fd)],
-        stdin=None if output is None else subprocess.DEVNULL,
+        stdin=null if stdin is None else stdin,
         stdout=output,
         stderr=output,
         pass_fds=(spec_fd, report_fd),

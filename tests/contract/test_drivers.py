@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pool": {"kind": "gunicorn"},
     "signal": {"respawned_by": "runit"},
     "systemd": {"unit": "leakguard-no-such.service", "user": False},
+    "supervisord": {"name": "site:web", "socket": "/nonexistent/supervisor.sock"},
 }
 """Plain options for drivers that cannot do without, chosen so that a right is missing."""
 
@@ -161,6 +162,8 @@ def test_signal_does_not_start_anything(make: Make) -> None:
         ("docker", {"stop_timeout": -1}),
         ("systemd", {"unit": "worker@*.service"}),
         ("systemd", {"unit": "worker.socket"}),
+        ("supervisord", {"name": "web", "socket": "supervisor.sock"}),
+        ("supervisord", {"name": "web", "url": "https://127.0.0.1:9001"}),
     ],
 )
 def test_options_that_cannot_work_are_refused(key: str, options: dict[str, Any]) -> None:

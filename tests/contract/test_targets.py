@@ -24,6 +24,7 @@ OURS: dict[str, dict[str, object]] = {
     "child": {"argv": ["app"]},
     "container": {"name": "web", "socket": "/nonexistent/docker.sock"},
     "systemd": {"unit": "leakguard-no-such.service", "user": False},
+    "supervisord": {"name": "site:web", "socket": "/nonexistent/supervisor.sock"},
 }
 """For each target, options with which nothing is found on the machine of files."""
 
@@ -103,6 +104,7 @@ def test_default_drivers_follow_from_the_target() -> None:
         "child": "child",
         "container": "docker",
         "systemd": "systemd",
+        "supervisord": "supervisord",
     }
 
 
