@@ -35,7 +35,9 @@ def notice(tick: Tick, reading: Reading, *, still_running: bool) -> None:
     match reading:
         case Sample() if reading.incarnation != old:
             _pend(tick, service, old, exit_code=None)
-        case Absent() if not reading.ambiguous and reading.exit_code != 0:
+        case Absent() if reading.ambiguous or reading.taken_away or reading.exit_code == 0:
+            pass
+        case Absent():
             _pend(tick, service, old, exit_code=reading.exit_code)
         case _:
             pass

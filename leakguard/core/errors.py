@@ -56,19 +56,30 @@ class ReadingError(LeakguardError):
 class TargetError(LeakguardError):
     """A target matches nothing, unrelated processes, or leakguard itself."""
 
-    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
-        """Hold the message; `ambiguous` tells too many matches from none."""
+    def __init__(self, message: str, *, ambiguous: bool = False, taken_away: bool = False) -> None:
+        """Hold the message; `ambiguous` tells too many matches from none.
+
+        `taken_away`: its manager removed it on purpose, and nothing is to come back here.
+        """
         super().__init__(message)
         self.ambiguous = ambiguous
+        self.taken_away = taken_away
 
 
 class DriverError(LeakguardError):
     """A restart could not be carried out."""
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
-        """Hold the message; `permanent` says that trying again cannot help."""
+    def __init__(
+        self, message: str, *, permanent: bool = False, retry_after_s: float | None = None
+    ) -> None:
+        """Hold the message; `permanent` says that trying again cannot help.
+
+        `retry_after_s`: nothing was done and nothing is wrong, the manager said "not now"; ask
+        again after so many seconds.
+        """
         super().__init__(message)
         self.permanent = permanent
+        self.retry_after_s = retry_after_s
 
 
 class NotifyError(LeakguardError):

@@ -49,6 +49,7 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
                 done=tick.now,
                 kept_root=outcome.kept_root,
                 said=outcome.message if outcome.kept_root else "",
+                elsewhere=outcome.elsewhere,
             )
             _set(tick, service, done)
         case OutcomeKind.FAILED:
@@ -85,6 +86,8 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
             return True
         case Absent() if flight.started is not None and reading.exit_code is not None:
             _arrive_and_end(tick, service, flight, rules, reading.exit_code)
+        case Absent() if flight.elsewhere:  # gone from here, as it should be
+            _succeed(tick, service, flight)
         case Sample() | Absent() if flight.failed:
             _fail(tick, service, flight, flight.failed)
         case Sample() | Absent() | Unreadable():
@@ -197,7 +200,8 @@ def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
 
 
 def _said(flight: Flight) -> str:
-    return f"; {flight.said}" if flight.said else ""
+    said = flight.said or flight.elsewhere
+    return f"; {said}" if said else ""
 
 
 def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:

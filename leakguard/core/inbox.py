@@ -54,6 +54,8 @@ class Outcome:
     limits: MemoryLimits | None = None
     """The limits in force, where they were asked for; `place` is the directory of their cgroup."""
     place: str = ""
+    elsewhere: str = ""
+    """Who took the service over where leakguard does not see it; its manager says it is ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

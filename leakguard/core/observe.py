@@ -232,7 +232,7 @@ def _observe_absence(tick: Tick, absent: Absent, rules: ServiceRules) -> Service
     if record.missing or awaited:
         return service
     tick.amend(absent.service, missing=True, exit_code=absent.exit_code)
-    explained = absent.exit_code == 0 or _will_be_told(service)
+    explained = absent.exit_code == 0 or absent.taken_away or _will_be_told(service)
     tick.event(
         EventKind.SERVICE_MISSING,
         absent.service,

@@ -119,6 +119,8 @@ class Absent:
     """True when unrelated processes matched: something is there, but which one is not known."""
     exit_code: int | None = None
     """How a child of ours ended (128+n for signal n), None when it is not our child."""
+    taken_away: bool = False
+    """Its manager removed it on purpose; nothing is to come back here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

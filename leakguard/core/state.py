@@ -85,6 +85,8 @@ class Flight:
     """The driver replaced what runs below the root, which goes on."""
     said: str = ""
     """What the driver said of that."""
+    elsewhere: str = ""
+    """Who took the service over out of sight, as the driver said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,13 +63,15 @@ class Stopped:
     """What the driver saw: seconds until the old incarnation was gone (None: it did not look).
 
     `started`: the process that the driver itself started, if it did. `kept_root`: what runs below
-    the root was replaced, and the root goes on.
+    the root was replaced, and the root goes on. `elsewhere`: who took the service over where
+    leakguard does not see it (another node); the manager says it is ready.
     """
 
     stop_s: float | None = None
     started: Incarnation | None = None
     message: str = ""
     kept_root: bool = False
+    elsewhere: str = ""
 
 
 class Driver(ABC):
@@ -99,7 +101,8 @@ class Driver(ABC):
         """Carry out one restart; blocks, in a thread of the executor, up to the deadline.
 
         Raises:
-            DriverError: it could not be done; `permanent` when trying again cannot help.
+            DriverError: it could not be done; `permanent` when trying again cannot help,
+                `retry_after_s` when the manager only said "not now".
         """
 
     def stop(self, order: RestartOrder) -> Stopped:

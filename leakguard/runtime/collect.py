@@ -171,7 +171,12 @@ class Collector:
         code = self.roster.entry(name).target.exit_code()
         reason = str(error) if code is None else f"{name} ended with code {code}"
         return Absent(
-            service=name, at=now, reason=reason, ambiguous=error.ambiguous, exit_code=code
+            service=name,
+            at=now,
+            reason=reason,
+            ambiguous=error.ambiguous,
+            exit_code=code,
+            taken_away=error.taken_away,
         )
 
     def _read_host(self) -> HostSample | None:

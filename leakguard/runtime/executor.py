@@ -90,7 +90,11 @@ class Executor:
         self._changed = Condition()
 
     def submit(self, action: Action) -> None:
-        """Take an action; never blocks. A second restart of one service is answered FAILED."""
+        """Take an action; never blocks. A second restart of one service is answered FAILED.
+
+        Only a driver that merely waits for its manager's word is cut short for it: the loop has
+        seen the new run by then, or it would not ask again.
+        """
         job = _Job(action)
         with self._changed:
             refusal = self._refusal(job)
@@ -177,8 +181,12 @@ class Executor:
             for other in (*self._running.values(), *self._waiting)
             if other.action.service == job.action.service and other.is_restart
         ]
-        if job.is_restart and same:
+        if not job.is_restart or not same:
+            return ""
+        if any(other.driver is None or not other.driver.managed for other in same):
             return f"a restart of {job.action.service} is in flight: not begun"
+        for other in same:
+            other.cancelled.set()
         return ""
 
     def _give_up_health(self, service: str) -> None:
@@ -277,6 +285,7 @@ class Executor:
             stop_s=stopped.stop_s,
             started=stopped.started,
             kept_root=stopped.kept_root,
+            elsewhere=stopped.elsewhere,
         )
 
     def _bend(self, action: LookUpLimits | BendLimits) -> Outcome:

@@ -4,11 +4,14 @@ An entry without `each` is one service and must match one tree; several unrelate
 ambiguous. An entry with `each` is one service per match: a match takes the lowest free slot
 (`worker:1`, `worker:2`, …) and the process that replaces it takes the slot it left, so that
 state, breaker and series follow the place and not the pid. A match that its manager has a name for
-(a unit, a container) is called by that: `worker:worker@blue.service`.
+(a unit, a container) is called by that: `worker:worker@blue.service`; where several share one name
+(the pods of a workload), the others are `…#2`, `…#3`.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.instant import Instant
@@ -22,6 +25,7 @@ RELOCATE_S = 30.0
 EACH_S = 10.0
 FORGET_S = 600.0
 """A slot that stays empty this long is no longer guarded."""
+_FURTHER = re.compile(r"#[0-9]+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,16 +139,15 @@ class Roster:
 
     def _own_match(self, service: str, slot: Slot, found: tuple[Location, ...]) -> Location:
         """Give the match that is in this slot, or the oldest one that is in none."""
-        if slot.member:
-            return _member_among(service, slot, found)
-        for location in found:
+        mine = [one for one in found if slot.member in ("", one.member)]
+        for location in mine:
             if is_same_run(location.root, slot.incarnation):
                 return location
         slots = tuple(self._slots.values())  # other threads ask too, while a scan adds slots
         taken = _keys(s.incarnation for s in slots if s.entry is slot.entry)
-        free = [location for location in found if run_key(location.root) not in taken]
+        free = [location for location in mine if run_key(location.root) not in taken]
         if not free:
-            raise TargetError(f"{service}: no further {slot.entry.target.describe()}")
+            raise _none(service, slot)
         return free[0]
 
     def _scan_one(self, name: str, entry: Entry, now: Instant) -> Iterable[str]:
@@ -158,9 +161,7 @@ class Roster:
         slots = {n: s for n, s in self._slots.items() if s.entry is entry}
         taken = _keys(s.incarnation for s in slots.values())
         running = _keys(location.root for location in found)
-        free = [
-            n for n, s in slots.items() if not s.member and not _keys([s.incarnation]) & running
-        ]
+        free = [n for n, s in slots.items() if not _keys([s.incarnation]) & running]
         for location in [f for f in found if run_key(f.root) not in taken]:
             slot_name = self._slot_for(name, location, free)
             slot = self._slots.setdefault(slot_name, Slot(entry, location.member))
@@ -180,15 +181,12 @@ class Roster:
         return tuple(slots)
 
     def _slot_for(self, name: str, location: Location, free: list[str]) -> str:
-        if location.member:
-            return f"{name}:{location.member}"
-        return free.pop(0) if free else self._next_name(name)
-
-    def _next_name(self, name: str) -> str:
-        number = 1
-        while f"{name}:{number}" in self._slots:
-            number += 1
-        return f"{name}:{number}"
+        fits = [n for n in free if self._slots[n].member == location.member]
+        if fits:
+            free.remove(fits[0])
+            return fits[0]
+        names = _slot_names(name, location.member)
+        return next(slot_name for slot_name in names if slot_name not in self._slots)
 
     def _give_up(self, name: str, entry: Entry, now: Instant) -> list[str]:
         gone = []
@@ -213,14 +211,24 @@ def _keys(runs: Iterable[Incarnation | None]) -> set[RunKey]:
 def _member_of(slot_name: str) -> str:
     """Give the manager's name in `worker:worker@blue.service`; `worker:2` has none."""
     suffix = slot_name.partition(":")[2]
-    return "" if suffix.isdecimal() else suffix
+    return "" if suffix.isdecimal() else _FURTHER.sub("", suffix)
 
 
-def _member_among(service: str, slot: Slot, found: tuple[Location, ...]) -> Location:
-    for location in found:
-        if location.member == slot.member:
-            return location
-    raise TargetError(f"{service}: {slot.member} does not run")
+def _slot_names(name: str, member: str) -> Iterator[str]:
+    """Give the names that slots of one entry, and of one name in it, may have, in order."""
+    if member:
+        yield f"{name}:{member}"
+    for number in count(2 if member else 1):
+        yield f"{name}:{member}#{number}" if member else f"{name}:{number}"
+
+
+def _none(service: str, slot: Slot) -> TargetError:
+    target = slot.entry.target
+    if not slot.member:
+        return TargetError(f"{service}: no further {target.describe()}")
+    if target.awaits(slot.member):
+        return TargetError(f"{service}: {slot.member} does not run")
+    return TargetError(f"{service}: {slot.member} was taken away", taken_away=True)
 
 
 def _ambiguous(service: str, entry: Entry, found: tuple[Location, ...]) -> str:

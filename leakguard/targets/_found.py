@@ -1,6 +1,8 @@
 """From a pid to a Location, refusing what must never be watched as a service."""
 
-from leakguard.core.errors import TargetError
+from collections.abc import Collection
+
+from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.sample import Incarnation, Location, Scope
 from leakguard.linux.procfs import ProcessGone, ProcFs
 from leakguard.linux.proctext import ProcStat
@@ -50,3 +52,17 @@ def refuse_leakguard(proc: ProcFs, pid: int) -> None:
             f"would watch leakguard itself: process {pid} is its ancestor, so leakguard is in its "
             "tree; name the service's own process"
         )
+
+
+def root_among(proc: ProcFs, pids: Collection[int]) -> ProcStat | None:
+    """Give the oldest of these processes whose parent is not one of them; None when none lives."""
+    living = []
+    for pid in pids:
+        try:
+            stat = proc.stat(pid)
+        except ReadingError:  # it vanished while the list was walked
+            continue
+        if stat.state not in _ENDED:
+            living.append(stat)
+    outside = [stat for stat in living if stat.ppid not in pids]
+    return min(outside or living, key=lambda stat: (stat.start_ticks, stat.pid), default=None)

@@ -40,6 +40,14 @@ class Target(ABC):
     def describe(self) -> str:
         """Say in a few words what is looked for: `processes whose command line matches 'x'`."""
 
+    def awaits(self, member: str) -> bool:
+        """Tell whether a member that does not run is to come back here.
+
+        False where its manager took it away on purpose: then nobody has to be woken.
+        """
+        del member
+        return True
+
     def exit_code(self) -> int | None:
         """How the last child of ours ended, None for services that others start."""
         return None

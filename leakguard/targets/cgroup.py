@@ -6,13 +6,11 @@ from typing import ClassVar
 from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.cgroupfs import CgroupDir, CgroupGone
-from leakguard.linux.proctext import ProcStat
 from leakguard.plugins import doc
-from leakguard.targets._found import make_location
+from leakguard.targets._found import make_location, root_among
 from leakguard.targets.base import Target, TargetContext
 
 _GLOB = frozenset("*?[")
-_ENDED = frozenset("ZXx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +86,7 @@ class CgroupTarget(Target):
         return tuple(sorted(found, key=lambda one: (one.root.start_ticks, one.root.pid)))
 
     def _locate_one(self, group: CgroupDir, pids: tuple[int, ...]) -> Location | None:
-        living = self._living(pids)
-        outside = [stat for stat in living if stat.ppid not in pids]
-        root = min(outside or living, key=lambda stat: (stat.start_ticks, stat.pid), default=None)
+        root = root_among(self._proc, pids)
         if root is None:
             return None
         return make_location(self._proc, root, Scope.CGROUP, group.directory)
-
-    def _living(self, pids: tuple[int, ...]) -> list[ProcStat]:
-        stats = []
-        for pid in pids:
-            try:
-                stat = self._proc.stat(pid)
-            except ReadingError:  # it vanished while the list was walked
-                continue
-            if stat.state not in _ENDED:
-                stats.append(stat)
-        return stats

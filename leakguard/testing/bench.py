@@ -264,14 +264,25 @@ class Bench:
         return flight is not None and (flight.old is None or flight.old.pid != pid)
 
     def miss(
-        self, *, after_s: float = 1.0, exit_code: int | None = None, ambiguous: bool = False
+        self,
+        *,
+        after_s: float = 1.0,
+        exit_code: int | None = None,
+        ambiguous: bool = False,
+        taken_away: bool = False,
+        outcomes: tuple[Outcome, ...] = (),
     ) -> Step:
         """Let time pass and find no process."""
         now = self.clock.advance(after_s)
         gone = Absent(
-            service=NAME, at=now, reason="no process", exit_code=exit_code, ambiguous=ambiguous
+            service=NAME,
+            at=now,
+            reason="no process",
+            exit_code=exit_code,
+            ambiguous=ambiguous,
+            taken_away=taken_away,
         )
-        return self.step(gone)
+        return self.step(gone, outcomes=outcomes)
 
     def fail(self, *, after_s: float = 1.0) -> Step:
         """Let time pass and find the memory unreadable."""

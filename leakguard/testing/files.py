@@ -52,6 +52,7 @@ class ProcFiles:
         self.adjust(pid, adj)
         self.write(f"{pid}/cmdline", "".join(f"{word}\0" for word in argv or (name,)))
         self.write(f"{pid}/cgroup", cgroups)
+        self.write(f"{pid}/mountinfo", "")
         self.write(f"{pid}/maps", "")
         self.write(f"{pid}/limits", "Max address space unlimited unlimited bytes\n")
 

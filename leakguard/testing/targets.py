@@ -12,6 +12,7 @@ class ScriptedTarget(Target):
         self.found: tuple[Location, ...] = ()
         self.error: Exception | None = None
         self.looks = 0
+        self.awaited = True
         self.match(*pids)
 
     def match(self, *pids: int) -> None:
@@ -28,6 +29,10 @@ class ScriptedTarget(Target):
         if self.error is not None:
             raise self.error
         return self.found
+
+    def awaits(self, member: str) -> bool:
+        """Say what was set."""
+        return self.awaited
 
     def describe(self) -> str:
         """Say that it is a script."""

@@ -45,7 +45,8 @@ class WebApp:
         self._back = back
         self._access = access
         self._metrics = metrics or Metrics(back.status)
-        name = r"(?P<name>[^/]+)"
+        # A service of a pod has two slashes in its name, none has one: `worker:shop/worker-0/app`.
+        name = r"(?P<name>[^/]+(?:/[^/]+/[^/]+)?)"
         self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
             ("GET", re.compile(r"/"), self._page),
             ("GET", re.compile(r"/healthz"), self._healthz),

@@ -26,6 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "signal": {"respawned_by": "runit"},
     "systemd": {"unit": "leakguard-no-such.service", "user": False},
     "supervisord": {"name": "site:web", "socket": "/nonexistent/supervisor.sock"},
+    "kubernetes": {"how": "evict", "api": {"token_file": "/nonexistent/token"}},
 }
 """Plain options for drivers that cannot do without, chosen so that a right is missing."""
 

@@ -25,6 +25,7 @@ OURS: dict[str, dict[str, object]] = {
     "container": {"name": "web", "socket": "/nonexistent/docker.sock"},
     "systemd": {"unit": "leakguard-no-such.service", "user": False},
     "supervisord": {"name": "site:web", "socket": "/nonexistent/supervisor.sock"},
+    "pod": {"container": "app"},
 }
 """For each target, options with which nothing is found on the machine of files."""
 
@@ -105,6 +106,7 @@ def test_default_drivers_follow_from_the_target() -> None:
         "container": "docker",
         "systemd": "systemd",
         "supervisord": "supervisord",
+        "pod": "kubernetes",
     }
 
 

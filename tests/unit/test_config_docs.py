@@ -102,6 +102,7 @@ def test_the_example_is_right_with_its_comments_taken_away(tmp_path: Path) -> No
         "tenant",
         "web",
         "shop",
+        "app",
     ]
 
 

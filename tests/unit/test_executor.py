@@ -213,6 +213,18 @@ def test_one_service_is_restarted_by_one_thread_at_a_time(bench: Bench) -> None:
     assert (bench.outcome().action_id, len(driver.orders)) == ("a-1", 1)
 
 
+def test_a_wait_for_a_manager_s_word_gives_way_to_the_next_restart(bench: Bench) -> None:
+    """The new run was seen before the manager told of it, and has to be restarted already."""
+    driver = bench.drivers["a"] = ScriptedDriver(hold=True, managed=True)
+    bench.here["a"] = OLD
+    bench.restart("a", number=1)
+    assert driver.began.wait(PATIENCE_S)
+    bench.restart("a", number=2)
+    assert bench.outcome().action_id == "a-1"
+    driver.release.set()
+    assert (bench.outcome().action_id, len(driver.orders)) == ("a-2", 2)
+
+
 def test_a_slow_restart_delays_no_other_service(bench: Bench) -> None:
     """Services are independent of each other."""
     bench.drivers.update(a=ScriptedDriver(hold=True), b=ScriptedDriver())

@@ -10,6 +10,7 @@ from leakguard.core.flight import BACK_OFF_S, HEALTH_SLACK_S, resumed
 from leakguard.core.guards import Guard
 from leakguard.core.inbox import Outcome, OutcomeKind, RestartRequest
 from leakguard.core.policy import RestartRules
+from leakguard.core.severity import Severity
 from leakguard.core.state import FlightStage
 from leakguard.testing.bench import NAME, Bench, guarded, threshold
 from leakguard.testing.ticks import run_of
@@ -434,3 +435,36 @@ def test_what_is_not_in_its_health_gate_is_resumed_as_it_was() -> None:
     free = Bench()
     free.see(100)
     assert (resumed(acting), resumed(free.service.record)) == (acting, free.service.record)
+
+
+def test_a_service_that_was_taken_over_elsewhere_is_back() -> None:
+    """Once it is gone here and its manager says that another is ready, out of sight."""
+    bench = flying()
+    told = replace(bench.outcome(OutcomeKind.DONE), elsewhere="web-2 on node-b replaces web-1")
+    assert bench.see(812, outcomes=(told,)).events == ()
+    made = bench.miss(taken_away=True)
+    assert [(e.kind, e.severity) for e in made.events] == [
+        (EventKind.RESTART_SUCCEEDED, Severity.INFO),
+        (EventKind.SERVICE_MISSING, Severity.INFO),
+    ]
+    assert made.events[0].message.endswith("; web-2 on node-b replaces web-1")
+
+
+def test_a_service_that_is_gone_without_a_successor_has_failed() -> None:
+    """The driver said so; the sample agrees."""
+    bench = flying()
+    failed = bench.outcome(OutcomeKind.FAILED, "no pod that replaces it is ready")
+    kinds = [e.kind for e in bench.miss(outcomes=(failed,)).events]
+    assert kinds[0] is EventKind.RESTART_FAILED
+
+
+@pytest.mark.parametrize("taken_away", [False, True])
+def test_what_was_taken_away_on_purpose_is_no_alarm(taken_away: bool) -> None:
+    """Pods come and go; why a service ended that is simply not there is told as well."""
+    bench = Bench(rules=guarded())
+    bench.see(800)
+    events = [*bench.miss(taken_away=taken_away).events]
+    for _ in range(5):
+        events += bench.miss(after_s=10.0, taken_away=taken_away).events
+    worst = max((event.severity for event in events), key=list(Severity).index)
+    assert worst is (Severity.INFO if taken_away else Severity.WARNING)

@@ -259,3 +259,45 @@ def test_a_named_slot_that_stays_empty_is_given_up_but_not_the_last() -> None:
     roster.scan(later(clock))
     assert roster.scan(later(clock, FORGET_S)) == ("worker:a.service",)
     assert roster.scan(later(clock, FORGET_S)) == ()
+
+
+def test_matches_that_share_a_name_have_places() -> None:
+    """Pods of one workload: the one that replaces another takes its place, never a neighbour's."""
+    target, clock = ScriptedTarget(), FakeClock()
+    roster = roster_of(target, each=True)
+    members(target, ("web", 7), ("web", 8), ("db", 9))
+    roster.scan(later(clock))
+    assert pids(roster) == {"worker:web": 7, "worker:web#2": 8, "worker:db": 9}
+    members(target, ("web", 8), ("db", 9), ("web", 10))
+    assert roster.fresh("worker:web#2") == target.found[0]
+    roster.scan(later(clock))
+    assert pids(roster) == {"worker:web": 10, "worker:web#2": 8, "worker:db": 9}
+    assert [roster.member(f"worker:{name}") for name in ("web", "web#2", "db")] == [
+        "web",
+        "web",
+        "db",
+    ]
+
+
+def test_shared_names_are_known_again_after_a_start() -> None:
+    """By the run that was in each place, in whatever order they are found."""
+    target = ScriptedTarget()
+    roster = roster_of(target, each=True, known={"worker:web": run(7), "worker:web#2": run(8)})
+    members(target, ("web", 8), ("web", 7))
+    roster.scan(later(FakeClock()))
+    assert pids(roster) == {"worker:web": 7, "worker:web#2": 8}
+
+
+def test_a_place_that_nobody_is_awaited_in_was_taken_away() -> None:
+    """Its manager removed the pod: that is no alarm; one that should be there is."""
+    target, clock = ScriptedTarget(), FakeClock()
+    roster = roster_of(target, each=True)
+    members(target, ("web", 7), ("db", 9))
+    roster.scan(later(clock))
+    members(target, ("db", 9))
+    roster.forget("worker:web")
+    for awaited, said in ((True, "web does not run"), (False, "web was taken away")):
+        target.awaited = awaited
+        with pytest.raises(TargetError, match=said) as caught:
+            roster.where("worker:web", clock.now())
+        assert caught.value.taken_away is not awaited

@@ -170,6 +170,16 @@ def test_service_names_are_decoded() -> None:
     assert get(back, path)["name"] == "wörker:2"
 
 
+@pytest.mark.parametrize("name", ["worker:shop/db-0/app", "worker:shop/web/app#2"])
+def test_a_service_of_a_pod_has_slashes_in_its_name(name: str) -> None:
+    """Two of them, so that what follows the name is not taken for a part of it."""
+    back = FakeBack(state=sample_status(services=(worker(name=name),)))
+    path = f"/api/v1/services/{name}"
+    assert get(back, path)["name"] == name
+    assert ask(back, "GET", f"{path}/series").status == 200
+    assert ask(back, "GET", f"{path}/other/app").status == 404
+
+
 @pytest.mark.parametrize(
     ("name", "message", "near"),
     [
