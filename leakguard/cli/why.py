@@ -208,6 +208,8 @@ def _throttled(facts: Plain) -> Iterable[str]:
 
 
 def _what_is_next(facts: Plain) -> str:
+    if facts["stopped_for"]:
+        return f"It is stopped for the restart of {facts['stopped_for']}, and started after it."
     if facts["in_flight"]:
         return f"A restart is in flight ({facts['in_flight']})."
     if facts["phase"] == "missing":

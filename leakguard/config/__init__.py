@@ -12,7 +12,7 @@ from leakguard.config.environment import Names
 from leakguard.config.lines import Origins
 from leakguard.config.problems import Problem, keys_of, lines, model_at
 from leakguard.config.reference import reference
-from leakguard.config.schema import LATER, Settings
+from leakguard.config.schema import Settings
 from leakguard.config.validate import as_written, validate
 from leakguard.core.errors import ConfigError
 from leakguard.core.plan import Plan
@@ -75,7 +75,7 @@ def setting_names() -> Names:
     models = {key: model_at(Settings, (key,)) for key in keys_of(Settings)}
     sections = {key for key, model in models.items() if model is not None} | {"groups", "services"}
     return Names(
-        sections=tuple(sorted(sections | set(LATER))),
+        sections=tuple(sorted(sections)),
         plain=tuple(sorted(set(models) - sections)),
         second=tuple(
             f"{key}__{below}" for key, model in models.items() if model for below in keys_of(model)

@@ -71,6 +71,7 @@ class Compiler:
     def _compare(self, plans: tuple[ServicePlan, ...]) -> None:
         """Find what only shows between services."""
         self.problems += together.wrong_groups(self.settings.groups, plans)
+        self.problems += together.wrong_dependencies(plans)
         for name in together.empty_groups(self.settings.groups, plans):
             place = self.origins.place(("groups", name))
             self.warnings.append(

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from leakguard.config.lines import Loc, Origins, dotted
-from leakguard.config.schema import LATER
 
 _TYPES = {
     "string_type": "must be text - put it in quotes",
@@ -135,8 +134,6 @@ def _meant(details: ErrorDetails, model: type[BaseModel]) -> Loc:
 
 
 def _unknown_key(key: str, model: type[BaseModel] | None) -> str:
-    if key in LATER:
-        return f"this version does not have {key} - leave it out"
     right = keys_of(model) if model else ()
     return f"is not known here - {nearest(key, right)}"
 

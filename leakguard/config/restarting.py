@@ -280,6 +280,12 @@ class Restart(Model):
         description="What must be well before a restart counts as succeeded.",
         json_schema_extra=OFF,
     )
+    depends_on: Annotated[tuple[str, ...], BeforeValidator(unfold_many)] = Field(
+        default=(),
+        description="Services that this one needs: for their restarts it is stopped before and"
+        " started after. Its driver must be able to stop.",
+        json_schema_extra=MANY,
+    )
     group: Annotated[Name | None, BeforeValidator(unfold_off)] = Field(
         default=None,
         description="The group, of those under `groups`, whose members are not restarted all at"

@@ -26,9 +26,6 @@ from leakguard.core.events import Severity
 from leakguard.core.policy import Mode
 from leakguard.core.sample import Measure
 
-LATER = ("depends_on",)
-"""Settings that later versions bring, for the message that says so."""
-
 
 class Defaults(Model):
     """Settings that every service inherits."""

@@ -79,6 +79,8 @@ class ServiceCompiler:
             self._report(loc, _wrong_combination(service, target, driver, each=each))
             if driver:
                 self._report(loc, _wrong_driver(written, target, driver))
+            if service.restart.depends_on:
+                self._report(loc, _cannot_stop(driver))
         self._warn(loc, service)
         return ServicePlan(
             rules=replace(
@@ -177,6 +179,7 @@ class ServiceCompiler:
                 prelude_s=prelude_s(restart),
                 after=bool(restart.after),
                 buy_time=buy_time_rule(restart.buy_time),
+                depends_on=tuple(restart.depends_on),
             ),
         )
 
@@ -198,6 +201,17 @@ def _wrong_driver(service: Service, target: Choice, driver: Choice) -> Iterator[
         )
     if not starts and "respawn" in service.restart.model_fields_set:
         yield (*_DRIVER[:1], "respawn"), f"{name} starts nothing by itself - leave respawn out"
+
+
+def _cannot_stop(driver: Choice | None) -> Iterator[tuple[Loc, str]]:
+    at: Loc = ("restart", "depends_on")
+    if driver is None:
+        yield at, "needs a driver that can stop and start it - add restart.driver, or leave it out"
+        return
+    why = driver.plugin.cls.cannot_stop(driver.spec.options)
+    if why:
+        name = driver.spec.key
+        yield at, f"{name}: {why} - use a driver that can, such as command with stop and start"
 
 
 def _wrong_combination(

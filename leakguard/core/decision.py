@@ -51,6 +51,36 @@ class RestartService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopService:
+    """Stop a service that depends on another one, so that nobody starts it meanwhile.
+
+    `trigger` is that of the other one's restart.
+    """
+
+    TAGGED = True
+
+    id: str
+    service: str
+    reason: str
+    trigger: Trigger
+    decided: Instant
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartService:
+    """Start a service that was stopped for another one's restart; nothing happens if it runs."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    reason: str
+    decided: Instant
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckHealth:
     """Ask the health gate of a service that came back, until it passes or `within_s` is over."""
 
@@ -100,7 +130,9 @@ class BendLimits:
     restores: bool = False
 
 
-Action = RestartService | CheckHealth | RunAfter | LookUpLimits | BendLimits
+Action = (
+    RestartService | StopService | StartService | CheckHealth | RunAfter | LookUpLimits | BendLimits
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ from leakguard.core import (
     calm,
     days,
     deaths,
+    dependents,
+    due,
     facts,
     flight,
     futility,
@@ -56,7 +58,7 @@ from leakguard.core.pace import pace
 from leakguard.core.policy import Proposal, ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Snapshot
 from leakguard.core.severity import Severity
-from leakguard.core.state import Due, ServiceRecord, State
+from leakguard.core.state import ServiceRecord, State
 from leakguard.core.tick import Tick
 from leakguard.core.trend import Detector
 
@@ -146,6 +148,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     tick = Tick.of(state, inputs.now, rules.alerts, rules.services, durable=inputs.durable)
     for name in inputs.dropped:
         buy_time.let_go(tick, name)
+        dependents.let_go(tick, name)
         tick.forget(name)
     for notice in inputs.notices:
         _note(tick, notice)
@@ -170,13 +173,15 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         _read(tick, reading, proposals, around, rules)
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
     _expire(tick)
-    _propose_due(tick, proposals, asked | {reading.service for reading in snapshot.readings})
-    for name in _in_turn(tick, proposals):
+    due.propose_due(tick, proposals, asked | {reading.service for reading in snapshot.readings})
+    for name in groups.in_turn(tick, proposals):
         service_rules = rules.of(name)
         if service_rules is not None:
             futility.judge(tick, name, proposals[name], service_rules)
             left = buy_time.instead(tick, name, proposals[name], service_rules)
             judge.judge(tick, name, left, service_rules)
+    if not inputs.ending:
+        dependents.advance(tick)
     _follow(tick, snapshot.readings, proposals, rules)
     deaths.conclude(tick, book, no_names=inputs.kill_names, ending=inputs.ending)
     tick.remind()
@@ -232,7 +237,8 @@ def _conclude(tick: Tick, inputs: Inputs, after: State, told: tuple[SeenKill, ..
 
 
 def _set_pace(tick: Tick, readings: tuple[Reading, ...], rules: Rules) -> None:
-    for name in (reading.service for reading in readings):
+    along = (name for name, s in tick.services.items() if s.record.flight is not None)
+    for name in {*(reading.service for reading in readings), *along}:
         found = rules.of(name)
         if found is not None:
             tick.pace[name] = pace(tick.service(name), found, tick.now)
@@ -268,6 +274,7 @@ def _read(
     under_way = tick.service(name).record.flight
     if under_way and isinstance(reading, Sample) and flight.is_older(reading, under_way, tick):
         return
+    dependents.take_reading(tick, reading)
     arrived = flight.take_reading(tick, reading, service_rules)
     observe(tick, reading, service_rules, expected=arrived)
     fired = tick.service(name).record.fired
@@ -319,48 +326,10 @@ def _requests(tick: Tick, requests: tuple[Request, ...], rules: Rules) -> dict[s
             case ResumeRequest():
                 pauses.resume(tick, request)
             case ScheduleDue():
-                _scheduled(tick, request, rules)
+                due.note(tick, request)
             case _:
                 assert_never(request)
     return proposals
-
-
-def _scheduled(tick: Tick, due: ScheduleDue, rules: Rules) -> None:
-    """Make a restart of every service of the entry due; the moment itself is dealt with."""
-    for name in [n for n in tick.services if n.partition(":")[0] == due.service]:
-        service_rules = rules.of(name)
-        if service_rules is None:
-            continue
-        answer = propose.by_schedule(due, tick.service(name), service_rules, tick.now)
-        if answer is None:
-            continue
-        tick.amend(name, fired={**tick.service(name).record.fired, due.cron: due.due_wall_s})
-        if isinstance(answer, Proposal):
-            tick.amend(name, due=Due(cron=due.cron, due_wall_s=due.due_wall_s, since=tick.now))
-        else:
-            tick.event(EventKind.RESTART_SKIPPED, name, Severity.INFO, answer, trigger="schedule")
-
-
-def _propose_due(
-    tick: Tick, proposals: dict[str, list[Proposal]], looked_at: frozenset[str]
-) -> None:
-    """Propose what is due of the services that were looked at or asked about."""
-    for name in [n for n, s in tick.services.items() if s.record.due is not None]:
-        service_rules = tick.rules_of(name)
-        if service_rules is None or looked_at.isdisjoint({name, name.partition(":")[0]}):
-            continue
-        answer = propose.by_due(tick.service(name), service_rules, tick.now)
-        if isinstance(answer, Proposal):
-            proposals.setdefault(name, []).append(answer)
-        elif answer is not None:
-            tick.amend(name, due=None)
-            tick.event(EventKind.RESTART_SKIPPED, name, Severity.INFO, answer, trigger="schedule")
-
-
-def _in_turn(tick: Tick, proposals: Mapping[str, list[Proposal]]) -> list[str]:
-    """Give the services in the order of their need: of a group only the first may go."""
-    wanted = [name for name, proposed in proposals.items() if proposed]
-    return sorted(wanted, key=lambda name: groups.urgency(tick.service(name), proposals[name]))
 
 
 def _expire(tick: Tick) -> None:

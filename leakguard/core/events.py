@@ -44,6 +44,7 @@ class EventKind(StrEnum):
     MEMORY_RECOVERED = "MemoryRecovered"
     RESTARTED_BY_OTHERS = "RestartedByOthers"
     SERVICE_STARTED = "ServiceStarted"
+    SERVICE_STOPPED = "ServiceStopped"
     SERVICE_MISSING = "ServiceMissing"
     SERVICE_RETURNED = "ServiceReturned"
     SERVICE_UNREADABLE = "ServiceUnreadable"

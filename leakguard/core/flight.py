@@ -22,6 +22,8 @@ BACK_OFF_S = (5.0, 15.0, 60.0, 300.0)
 """The breaker holds the next attempt back this long after one, two, … failures in a row."""
 SKIPPED = "skipped"
 SMOOTHING = 0.5
+START_TRIES = 5
+"""So often a dependent is started that does not come back, over some six minutes."""
 HALF = 0.5
 BORN_SLACK_S = 2.0
 """Start times are known to a clock tick, and boot time is read twice."""
@@ -35,7 +37,7 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
     flight = service.record.flight if service is not None else None
     if service is None or flight is None:
         return
-    if outcome.action_id not in (flight.action_id, flight.action_id + HEALTH_SUFFIX):
+    if not _is_awaited(outcome, flight):
         return
     if outcome.told:
         flight = replace(flight, told=outcome.told)
@@ -63,10 +65,16 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
             _fail(tick, service, flight, f"it runs, but its health gate failed: {outcome.message}")
 
 
+def _is_awaited(outcome: Outcome, flight: Flight) -> bool:
+    """Whether an outcome is about what is in flight, and not settled by a reading already."""
+    own = (flight.action_id, flight.action_id + HEALTH_SUFFIX)
+    return outcome.action_id in own and flight.stage is not FlightStage.DOWN
+
+
 def resumed(record: ServiceRecord) -> ServiceRecord:
     """Give the record of an earlier daemon: a health gate that it was asking is asked anew."""
     flight = record.flight
-    if flight is None or flight.stage is FlightStage.ACTING:
+    if flight is None or flight.stage is not FlightStage.HEALTH:
         return record
     return replace(record, flight=replace(flight, stage=FlightStage.ACTING))
 
@@ -81,7 +89,7 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
     if flight is None or flight.stage is not FlightStage.ACTING:
         return False
     match reading:
-        case Sample() if reading.incarnation != flight.old or _gave_back(reading, flight, tick):
+        case Sample() if _is_new(reading, flight, tick):
             _arrive(tick, service, flight, rules)
             return True
         case Absent() if flight.started is not None and reading.exit_code is not None:
@@ -93,6 +101,12 @@ def take_reading(tick: Tick, reading: Reading, rules: ServiceRules) -> bool:
         case Sample() | Absent() | Unreadable():
             pass
     return False
+
+
+def _is_new(sample: Sample, flight: Flight, tick: Tick) -> bool:
+    if flight.for_service and flight.done is not None:
+        return True  # it was to run, and it does; perhaps it never stopped
+    return sample.incarnation != flight.old or _gave_back(sample, flight, tick)
 
 
 def _gave_back(sample: Sample, flight: Flight, tick: Tick) -> bool:
@@ -124,9 +138,13 @@ def check_deadline(tick: Tick, name: str) -> None:
     flight = service.record.flight
     if flight is None or tick.now.since(flight.began) <= flight.deadline_s:
         return
+    if flight.stage not in (FlightStage.ACTING, FlightStage.HEALTH):  # `dependents` sees to it
+        return
     limit = format_duration(flight.deadline_s)
     if flight.stage is FlightStage.HEALTH:
         _fail(tick, service, flight, "its health gate gave no answer")
+    elif flight.for_service and service.sample is not None:
+        _succeed(tick, service, flight)
     elif service.sample is not None and service.sample.incarnation == flight.old:
         _end(tick, service, flight, "abandoned", failed=True)
         tick.event(
@@ -175,6 +193,9 @@ def _arrive_and_end(
 
 def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
     name, took = service.record.name, tick.now.since(flight.began)
+    if flight.for_service:
+        _is_back(tick, service, flight)
+        return
     record = _end(tick, service, flight, "succeeded", failed=False).record
     if flight.old is None:
         tick.event(
@@ -204,8 +225,34 @@ def _said(flight: Flight) -> str:
     return f"; {said}" if said else ""
 
 
+def _is_back(tick: Tick, service: ServiceState, flight: Flight) -> None:
+    """End the part of a dependent in another one's restart."""
+    name, took = service.record.name, tick.now.since(flight.began)
+    _end(tick, service, flight, "succeeded", failed=False)
+    trial = service.record.probation
+    if trial.run is not None:  # what ended it was no fault of its own: it begins anew
+        tick.amend(name, probation=replace(trial, run=None, since=None))
+    tick.event(
+        EventKind.SERVICE_STARTED, name, Severity.INFO,
+        f"{name} runs again {format_duration(took)} after the restart of {flight.for_service} "
+        "was decided",
+        action_id=flight.action_id, trigger=flight.trigger.value, took_s=round(took, 3),
+        dependency=flight.for_service,
+    )  # fmt: skip
+
+
+def fail(tick: Tick, name: str, why: str) -> None:
+    """End the flight of a service without success."""
+    service = tick.service(name)
+    if service.record.flight is not None:
+        _fail(tick, service, service.record.flight, why)
+
+
 def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:
     name = service.record.name
+    if flight.for_service:
+        _did_not_start(tick, service, flight, why)
+        return
     _end(tick, service, flight, "failed", failed=True)
     tick.event(
         EventKind.RESTART_FAILED, name, Severity.CRITICAL,
@@ -214,6 +261,26 @@ def _fail(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:
         **errands.details(flight),
     )  # fmt: skip
     errands.follow(tick, name, flight, "failed")
+
+
+def _did_not_start(tick: Tick, service: ServiceState, flight: Flight, why: str) -> None:
+    """Tell of a dependent that is not back; try again while it does not even run."""
+    name = service.record.name
+    again = flight.stage is FlightStage.ACTING and flight.tries < START_TRIES
+    if again:
+        pause_s = BACK_OFF_S[min(flight.tries, len(BACK_OFF_S)) - 1]
+        until_s = tick.now.since(flight.began) + pause_s
+        _set(tick, service, replace(flight, stage=FlightStage.DOWN, pause_s=until_s, failed=why))
+    else:
+        _end(tick, service, flight, "failed", failed=True)
+    then = f"; next try in {format_duration(pause_s)}" if again else ": start it by hand"
+    tick.event(
+        EventKind.RESTART_FAILED, name, Severity.CRITICAL,
+        f"{name} was stopped for the restart of {flight.for_service} and does not start again: "
+        f"{why}{then}",
+        action_id=flight.action_id, trigger=flight.trigger.value, why=why,
+        dependency=flight.for_service,
+    )  # fmt: skip
 
 
 def _end_stale(tick: Tick, service: ServiceState, flight: Flight, message: str) -> None:

@@ -5,49 +5,67 @@ worse than one that the kernel takes. `min_healthy` and `stagger` hold what can 
 a hard threshold and to an end that comes before the service could be back: the kernel would take
 that member down anyway, without asking how many are well. A member that is not well itself may
 always be restarted, since that costs the group nothing. `restart --force` overrides both, and
-never `max_parallel`.
+never `max_parallel`. A restart that takes its dependents down with it touches their groups too, and
+is one restart in each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from leakguard.core import linked
+from leakguard.core.facts import early_edge_s
 from leakguard.core.policy import GroupRules, Proposal, Trigger
 from leakguard.core.propose import margin_s
-from leakguard.core.state import ServiceState
 from leakguard.core.tick import Tick
 from leakguard.core.units import format_duration
 
 LATELY_INTERVALS = 3.0
 LATELY_SLACK_S = 10.0
+HURRY_AT_LEAST_S = 1.0
 """A member counts as well while its last sample is younger than three intervals and this."""
 
-_URGENT = frozenset({Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION})
-_CANNOT_WAIT = _URGENT - {Trigger.RESPAWN}
+_CANNOT_WAIT = frozenset({Trigger.THRESHOLD, Trigger.EXHAUSTION})
 
 
 def reason(tick: Tick, name: str, proposal: Proposal) -> str:
     """Say why its group holds a restart of `name` back; empty when it does not."""
-    rules = tick.rules_of(name)
-    if rules is None or rules.group is None:
-        return ""
-    group = rules.group
+    going = (name, *linked.to_stop(tick, name))
+    groups = {rules.group for one in going if (rules := tick.rules_of(one)) and rules.group}
+    for group in sorted(groups, key=lambda one: one.name):
+        why = _holds(tick, group, going, proposal)
+        if why:
+            return f"group {group.name}: {why}"
+    return ""
+
+
+def _holds(tick: Tick, group: GroupRules, going: tuple[str, ...], proposal: Proposal) -> str:
     members = _members(tick, group)
     why = _too_many(tick, members, group)
-    if not why and not proposal.forced and proposal.trigger not in _CANNOT_WAIT:
-        why = _too_soon(tick, name, members, proposal, group)
-        why = why or _too_few(tick, name, members, proposal, group)
-    return f"group {group.name}: {why}" if why else ""
+    if why or proposal.forced or proposal.trigger in _CANNOT_WAIT:
+        return why
+    return _too_soon(tick, going[0], members, proposal, group) or _too_few(
+        tick, going, members, proposal, group
+    )
 
 
-def urgency(service: ServiceState, proposed: Iterable[Proposal]) -> tuple[int, float]:
-    """Give what sorts the services of one tick: who cannot wait first, then the nearest end."""
-    triggers = {proposal.trigger for proposal in proposed}
-    rank = 0 if triggers & _URGENT else 1 if Trigger.MANUAL in triggers else 2
-    return rank, _edge_s(service)
+def in_turn(tick: Tick, proposals: Mapping[str, list[Proposal]]) -> list[str]:
+    """Give the services in the order of their need: of a group only the first may go."""
+    wanted = [name for name, proposed in proposals.items() if proposed]
+    return sorted(wanted, key=lambda name: _urgency(tick, name, proposals[name]))
 
 
 def is_well(tick: Tick, name: str) -> bool:
     """Whether a member runs, was sampled lately, and is not in a restart nor hurt by the last."""
     return not _ailment(tick, name)
+
+
+def _urgency(tick: Tick, name: str, proposed: Iterable[Proposal]) -> tuple[int, int, float]:
+    """Give what sorts the services of one tick: who cannot wait first, then the nearest end.
+
+    What others depend on goes before them: its restart serves them too.
+    """
+    triggers = {proposal.trigger for proposal in proposed}
+    rank = 0 if triggers & linked.CANNOT_WAIT else 1 if Trigger.MANUAL in triggers else 2
+    return rank, linked.depth(tick, name), _edge_s(tick, name)
 
 
 def _members(tick: Tick, group: GroupRules) -> tuple[str, ...]:
@@ -58,11 +76,17 @@ def _members(tick: Tick, group: GroupRules) -> tuple[str, ...]:
 
 
 def _too_many(tick: Tick, members: tuple[str, ...], group: GroupRules) -> str:
-    flying = [name for name in members if tick.services[name].record.flight is not None]
-    if len(flying) < group.max_parallel:
+    acts: dict[str, str] = {}
+    for name in members:
+        flight = tick.services[name].record.flight
+        if flight is not None:
+            acts.setdefault(flight.for_action or flight.action_id, name)
+    if len(acts) < group.max_parallel:
         return ""
-    verb = "is" if len(flying) == 1 else "are"
-    return f"{_and(flying)} {verb} being restarted, max_parallel is {group.max_parallel}"
+    verb = "is" if len(acts) == 1 else "are"
+    return (
+        f"{_and(list(acts.values()))} {verb} being restarted, max_parallel is {group.max_parallel}"
+    )
 
 
 def _too_soon(
@@ -75,7 +99,7 @@ def _too_soon(
         default=(group.stagger_s, ""),
     )
     left_s = group.stagger_s - last[0]
-    if left_s <= 0 or _presses(tick.service(name), proposal, left_s):
+    if left_s <= 0 or _presses(tick, name, proposal, left_s):
         return ""
     return (
         f"the restart of {last[1]} ended {format_duration(last[0])} ago, the next begins in "
@@ -84,12 +108,17 @@ def _too_soon(
 
 
 def _too_few(
-    tick: Tick, name: str, members: tuple[str, ...], proposal: Proposal, group: GroupRules
+    tick: Tick,
+    going: tuple[str, ...],
+    members: tuple[str, ...],
+    proposal: Proposal,
+    group: GroupRules,
 ) -> str:
     """Ask whether too few members would be left that are well."""
     ill = {member: why for member in members if (why := _ailment(tick, member))}
-    left = len(members) - len(ill) - 1
-    if name in ill or left >= group.min_healthy or _presses(tick.service(name), proposal, 0.0):
+    lost = [name for name in members if name in going and name not in ill]
+    left = len(members) - len(ill) - len(lost)
+    if not lost or left >= group.min_healthy or _presses(tick, going[0], proposal, 0.0):
         return ""
     because = "".join(f"; {member} {why}" for member, why in ill.items())
     return (
@@ -113,16 +142,23 @@ def _ailment(tick: Tick, name: str) -> str:
     return ""
 
 
-def _presses(service: ServiceState, proposal: Proposal, wait_s: float) -> bool:
+def _presses(tick: Tick, name: str, proposal: Proposal, wait_s: float) -> bool:
     """Whether the memory would be full before the service could be back from a later restart."""
     near = proposal.trigger is Trigger.FORECAST
-    return near and _edge_s(service) - wait_s <= margin_s(service)
+    return near and _edge_s(tick, name) - wait_s <= margin_s(tick.service(name))
 
 
-def _edge_s(service: ServiceState) -> float:
-    facts = service.assessment
-    nearest = facts.nearest if facts is not None else None
-    edge = nearest.early_edge_s() if nearest is not None else None
+def hurry_s(tick: Tick, name: str) -> float | None:
+    """Give how long the dependents of a service may take to stop before its memory is full.
+
+    Half of the time to the early edge, the other half is for its own restart; None: no end is near.
+    """
+    edge_s = early_edge_s(tick.service(name), tick.now)
+    return None if edge_s is None else max(HURRY_AT_LEAST_S, edge_s / 2)
+
+
+def _edge_s(tick: Tick, name: str) -> float:
+    edge = early_edge_s(tick.service(name), tick.now)
     return float("inf") if edge is None else edge
 
 

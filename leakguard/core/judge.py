@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from leakguard.core import breaker, futility, groups
+from leakguard.core import breaker, futility, groups, linked
 from leakguard.core.decision import Decision, Reply, RestartService, Verb
 from leakguard.core.events import EventKind
 from leakguard.core.facts import early_edge_s, evidence
@@ -17,8 +17,9 @@ from leakguard.core.guards import (
     veto,
 )
 from leakguard.core.policy import Proposal, ServiceRules, Trigger
+from leakguard.core.sample import Incarnation
 from leakguard.core.severity import Severity
-from leakguard.core.state import Flight, ServiceState
+from leakguard.core.state import Flight, FlightStage, ServiceState
 from leakguard.core.tick import Tick
 
 RESPAWN_CEILING_S = 60.0
@@ -61,7 +62,10 @@ def judge(
 
 
 def _vetoes(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> tuple[Veto, ...]:
-    others = {Guard.GROUP: groups.reason(tick, name, proposal)}
+    others = {
+        Guard.IN_FLIGHT: linked.in_the_way(tick, name, proposal),
+        Guard.GROUP: groups.reason(tick, name, proposal),
+    }
     service = tick.service(name)
     return veto(proposal, service, rules, tick.now, durable=tick.durable, others=others)
 
@@ -85,16 +89,15 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
     if not first:
         futility.restarting(tick, name, proposal.trigger, rules)
         restarts = remember(record, proposal.trigger.value, rules, tick.now)
-    running = service.sample.incarnation if service.sample is not None else None
+    along = linked.to_stop(tick, name)
+    if along:
+        linked.queue(tick, along, flight, name)
+        flight = replace(flight, stage=FlightStage.CLEARING, hurry_s=groups.hurry_s(tick, name))
     tick.amend(name, flight=flight, restarts=restarts, settling=None, due=None)
     on_probation = not proposal.forced and breaker.begin_probe(tick, name, action_id)
-    tick.actions.append(
-        RestartService(
-            id=action_id, service=name, incarnation=running, trigger=proposal.trigger,
-            reason=proposal.reason, decided=tick.now, deadline_s=rules.restart.deadline_s,
-            end_s=early_edge_s(service, tick.now),
-        )
-    )  # fmt: skip
+    if not along:
+        running = service.sample.incarnation if service.sample is not None else None
+        hand_out(tick, name, flight, running)
     if proposal.request_id:
         _accept(tick, proposal, action_id)
     decision = _decide(tick, name, Verb.RESTART, proposal)
@@ -102,7 +105,7 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
         EventKind.RESTART_DECIDED,
         name,
         Severity.INFO if first or proposal.trigger is Trigger.MANUAL else Severity.WARNING,
-        f"{'starting' if first else 'restarting'} {name}: {proposal.reason}",
+        f"{'starting' if first else 'restarting'} {name}: {proposal.reason}{_first(along)}",
         action_id=action_id,
         trigger=proposal.trigger.value,
         restarts_left=restarts_left(tick.service(name).record, rules, tick.now),
@@ -110,6 +113,23 @@ def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> 
         **evidence(tick.service(name)),
     )
     return decision
+
+
+def _first(along: tuple[str, ...]) -> str:
+    return f"; stops {', '.join(along)} first" if along else ""
+
+
+def hand_out(tick: Tick, name: str, flight: Flight, meant: Incarnation | None) -> None:
+    """Order the restart itself; `meant`: what runs now, None where nothing does."""
+    rules, service = tick.rules_of(name), tick.service(name)
+    tick.actions.append(
+        RestartService(
+            id=flight.action_id, service=name, incarnation=meant, trigger=flight.trigger,
+            reason=flight.reason, decided=tick.now,
+            deadline_s=rules.restart.deadline_s if rules else flight.deadline_s,
+            end_s=early_edge_s(service, tick.now),
+        )
+    )  # fmt: skip
 
 
 def respawn_ready(tick: Tick, service: ServiceState, rules: ServiceRules) -> bool:

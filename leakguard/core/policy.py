@@ -43,6 +43,8 @@ class Trigger(StrEnum):
     FORECAST = "forecast"
     SCHEDULE = "schedule"
     MAX_AGE = "max_age"
+    DEPENDENCY = "dependency"
+    """Never proposed: it stops and starts with the restart of what it depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,7 @@ class RestartRules:
     a new incarnation must be sampled within this. `health_within_s`: None without a health gate.
     `starts`: leakguard itself starts the service (`child`), also after it ended. `prelude_s`: the
     longest that drain and hooks may take before the driver acts. `after`: hooks follow the restart.
+    `depends_on`: the entries whose restart it is stopped for.
     """
 
     driver: str = ""
@@ -183,6 +186,7 @@ class RestartRules:
     prelude_s: float = 0.0
     after: bool = False
     buy_time: BuyTimeRule | None = None
+    depends_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,14 @@ class FlightStage(StrEnum):
     """The driver is at work, or a new incarnation is awaited."""
     HEALTH = "health"
     """The new incarnation is there; its health gate is being asked."""
+    CLEARING = "clearing"
+    """What depends on it is being stopped; its own restart has not begun."""
+    QUEUED = "queued"
+    """It is stopped for another one's restart once what depends on it is down."""
+    STOPPING = "stopping"
+    """It is being stopped for another one's restart."""
+    DOWN = "down"
+    """It is down, or refused to, and is started once that restart is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +95,16 @@ class Flight:
     """What the driver said of that."""
     elsewhere: str = ""
     """Who took the service over out of sight, as the driver said."""
+    hurry_s: float | None = None
+    """Its dependents have so long to stop; then its memory would run out before them."""
+    for_service: str = ""
+    """The service whose restart it is stopped and started for …"""
+    for_action: str = ""
+    """… and the id of that restart."""
+    tries: int = 0
+    """How often it was tried to start it again …"""
+    pause_s: float = 0.0
+    """… and how long after `began` the next try may come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

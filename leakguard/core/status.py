@@ -99,6 +99,10 @@ class ServiceStatus:
     threshold_bytes: int | None = None
     next_schedule: str | None = None
     """When the next scheduled restart is due."""
+    depends_on: tuple[str, ...] = ()
+    """The entries whose restarts it is stopped for."""
+    stopped_for: str = ""
+    """The service whose restart it is stopped for now."""
     group: str = ""
     """The group that it is in."""
     due: str | None = None
@@ -212,6 +216,8 @@ def _project_one(
         driver=rules.restart.driver,
         threshold_bytes=threshold_bytes(service, rules),
         next_schedule=extra.next_schedule,
+        depends_on=rules.restart.depends_on,
+        stopped_for=record.flight.for_service if record.flight is not None else "",
         group=rules.group.name if rules.group is not None else "",
         due=rfc3339(record.due.due_wall_s) if record.due is not None else None,
         waiting=_waiting(service.waiting, now) if sample is not None else None,
@@ -225,7 +231,7 @@ def _project_one(
         bent=buy_time.words(record.bent) if record.bent is not None else "",
         futile=record.futility.words if record.futility is not None else "",
         paused=_pause_text(record),
-        in_flight=record.flight.action_id if record.flight is not None else "",
+        in_flight=_in_flight(record),
         cannot_act=extra.cannot_act,
         restart_counts=record.restart_counts,
         veto_counts=record.veto_counts,
@@ -306,6 +312,11 @@ def _limit(forecast: Forecast, facts: Assessment) -> LimitStatus:
         headroom_bytes=forecast.room.headroom_bytes,
         time_to_limit=forecast.quantiles(),
     )
+
+
+def _in_flight(record: ServiceRecord) -> str:
+    flight = record.flight
+    return "" if flight is None else flight.action_id or flight.for_action
 
 
 def _pause_text(record: ServiceRecord) -> str:

@@ -5,10 +5,10 @@ never reads state. It checks identity (pid and start time) immediately before an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Event
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from leakguard.core.errors import DriverError
 from leakguard.core.instant import Clock
@@ -104,6 +104,14 @@ class Driver(ABC):
             DriverError: it could not be done; `permanent` when trying again cannot help,
                 `retry_after_s` when the manager only said "not now".
         """
+
+    @classmethod
+    def cannot_stop(cls, _options: Mapping[str, Any]) -> str:
+        """Say why a service with these options cannot be held down; empty when it can.
+
+        Asked when the configuration is read, of services that depend on others.
+        """
+        return "" if cls.stops else "it cannot stop a service without its being started again"
 
     def stop(self, order: RestartOrder) -> Stopped:
         """Stop the service, so that nobody starts it before `start`; only where `stops`.

@@ -55,6 +55,7 @@ class ChildDriver(Driver):
     """Owns the process of its service from start to end."""
 
     starts: ClassVar[bool] = True
+    stops: ClassVar[bool] = True
 
     def __init__(self, options: Options, context: DriverContext) -> None:
         """Bind to the service of `context`."""
@@ -73,6 +74,26 @@ class ChildDriver(Driver):
         self._sweep(order.cancelled)
         started = self._context.children.start(self._context.service, spec)
         return Stopped(stop_s=stop_s, started=started, message=f"started {started}")
+
+    def stop(self, order: RestartOrder) -> Stopped:
+        """Stop what runs, and sweep up what it left; only `start` or `restart` starts it again."""
+        running = self._context.children.find(self._context.service)
+        stop_s = None
+        if running is not None:
+            stop_s = self._stop(running, order.cancelled, order.deadline_s)
+        self._sweep(order.cancelled)
+        return Stopped(stop_s=stop_s, message="stopped")
+
+    def start(self, order: RestartOrder) -> Stopped:
+        """Start the command, unless it runs."""
+        running = self._context.children.find(self._context.service)
+        if running is not None:
+            return Stopped(started=running, message=f"{running} runs already")
+        if order.cancelled.is_set():
+            raise DriverError(f"leakguard is ending: {self._context.service} was not started again")
+        self._sweep(order.cancelled)
+        started = self._context.children.start(self._context.service, self._spec())
+        return Stopped(started=started, message=f"started {started}")
 
     def rehearse(self, location: Location | None) -> tuple[str, ...]:
         """Look whether the command could be started where it shall run."""

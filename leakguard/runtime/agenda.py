@@ -24,6 +24,11 @@ class Agenda:
         """Note when a service is due."""
         self._due[service] = boot_s
 
+    def bring_forward(self, service: str, boot_s: float) -> None:
+        """Make a service due by a moment; an earlier one that is set stays."""
+        if service in self._due:
+            self._due[service] = min(self._due[service], boot_s)
+
     def hasten(self, service: str) -> None:
         """Make a service due at once, whatever is set for it until it is given out as due."""
         self._hastened.add(service)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from leakguard.core.decision import Action, BendLimits, RestartService
+from leakguard.core.decision import Action, BendLimits, RestartService, StopService
 from leakguard.core.engine import Inputs, Notice, Step, step
 from leakguard.core.events import Event, EventKind, Severity
 from leakguard.core.inbox import Outcome, OutcomeKind
@@ -135,6 +135,8 @@ class Daemon:
         self._write_recording(lambda recorder: recorder.tick(inputs, made))
         for name in due:
             self._agenda.set(name, now.boot_s + made.pace.get(name, 1.0))
+        for name in made.pace.keys() - set(due):
+            self._agenda.bring_forward(name, now.boot_s + made.pace[name])
         self._commit(made, collected.snapshot)
         self._live.ticked = now
         if ending:
@@ -238,7 +240,7 @@ class Daemon:
 def _needs_the_disk(action: Action) -> bool:
     """Whether it is only carried out when it is written down."""
     match action:
-        case RestartService():
+        case RestartService() | StopService():
             return action.trigger not in CANNOT_WAIT
         case BendLimits():
             return not action.restores

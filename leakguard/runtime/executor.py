@@ -18,13 +18,15 @@ from leakguard.core.decision import (
     LookUpLimits,
     RestartService,
     RunAfter,
+    StartService,
+    StopService,
 )
 from leakguard.core.errors import DriverError, LeakguardError
 from leakguard.core.inbox import Outcome, OutcomeKind, Told
 from leakguard.core.instant import Clock
 from leakguard.core.plan import HealthSpec
 from leakguard.core.sample import Incarnation, Location
-from leakguard.drivers.base import Driver, RestartOrder
+from leakguard.drivers.base import Driver, RestartOrder, Stopped
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children
 from leakguard.runtime import health_gate
@@ -36,6 +38,10 @@ LAST_WAIT_S = 1.0
 """After their `cancelled` event, drivers get this long to say so."""
 
 
+_Deed = RestartService | StopService | StartService
+_DEEDS = (RestartService, StopService, StartService)
+
+
 @dataclass(slots=True)
 class _Job:
     action: Action
@@ -45,12 +51,13 @@ class _Job:
 
     @property
     def is_restart(self) -> bool:
-        return isinstance(self.action, RestartService)
+        """Whether a driver is at work, as against a health check."""
+        return isinstance(self.action, _DEEDS)
 
     @property
     def is_urgent(self) -> bool:
         """What the end of the memory does not wait for."""
-        return isinstance(self.action, RestartService | LookUpLimits | BendLimits)
+        return self.is_restart or isinstance(self.action, LookUpLimits | BendLimits)
 
 
 class Executor:
@@ -181,7 +188,8 @@ class Executor:
             for other in (*self._running.values(), *self._waiting)
             if other.action.service == job.action.service and other.is_restart
         ]
-        if not job.is_restart or not same:
+        begins = isinstance(job.action, RestartService | StopService)
+        if not begins or not same:  # a start has its turn
             return ""
         if any(other.driver is None or not other.driver.managed for other in same):
             return f"a restart of {job.action.service} is in flight: not begun"
@@ -248,6 +256,8 @@ class Executor:
                     return self._bend(job.action)
                 case RestartService():
                     return replace(self._restart(job.action, job), told=job.told)
+                case StopService() | StartService():
+                    return self._stop_or_start(job.action, job)
         except LeakguardError as error:
             permanent = isinstance(error, DriverError) and error.permanent
             return replace(_failed(job.action, str(error), permanent=permanent), told=job.told)
@@ -255,17 +265,33 @@ class Executor:
             failed = _failed(job.action, f"{type(error).__name__}: {error}")
             return replace(failed, told=job.told)
 
-    def _restart(self, action: RestartService, job: _Job) -> Outcome:
+    def _stop_or_start(self, action: StopService | StartService, job: _Job) -> Outcome:
+        """Hold a dependent down, or let it up again, whichever run of it is there now."""
+        driver, left_s = self._driver(action, job), self._left_s(action)
+        here = self._locate(action.service)
+        order = RestartOrder(
+            incarnation=here.root if here is not None else None,
+            reason=action.reason,
+            deadline_s=left_s,
+            cancelled=job.cancelled,
+        )
+        stops = isinstance(action, StopService)
+        return _done(action, driver.stop(order) if stops else driver.start(order))
+
+    def _driver(self, action: _Deed, job: _Job) -> Driver:
         job.driver = self._drivers.get(action.service)  # may be made only now, and fail
         if job.driver is None:
-            return _failed(action, f"{action.service} has no driver", permanent=True)
-        if self._left_s(action) <= 0:
-            return _failed(action, "its deadline passed before it could begin")
-        runs, stale = self._look(action, job.driver)
+            raise DriverError(f"{action.service} has no driver", permanent=True)
+        return job.driver
+
+    def _restart(self, action: RestartService, job: _Job) -> Outcome:
+        driver = self._driver(action, job)
+        self._left_s(action)
+        runs, stale = self._look(action, driver)
         if not stale and self._errands is not None:
             job.told = self._errands.before(action, job.cancelled)
             if job.told:  # that took a while
-                runs, stale = self._look(action, job.driver)
+                runs, stale = self._look(action, driver)
         if stale:
             return _outcome(action, OutcomeKind.STALE, stale)
         if job.told and job.cancelled.is_set():
@@ -276,17 +302,7 @@ class Executor:
             deadline_s=self._left_s(action),
             cancelled=job.cancelled,
         )
-        stopped = job.driver.restart(order)
-        return Outcome(
-            action_id=action.id,
-            service=action.service,
-            kind=OutcomeKind.DONE,
-            message=stopped.message,
-            stop_s=stopped.stop_s,
-            started=stopped.started,
-            kept_root=stopped.kept_root,
-            elsewhere=stopped.elsewhere,
-        )
+        return _done(action, driver.restart(order))
 
     def _bend(self, action: LookUpLimits | BendLimits) -> Outcome:
         if self.cgroups is None:
@@ -299,8 +315,11 @@ class Executor:
             return bender.look_up(action, driver)
         return bender.bend(action, driver)
 
-    def _left_s(self, action: RestartService) -> float:
-        return action.deadline_s - self._clock.now().since(action.decided)
+    def _left_s(self, action: _Deed) -> float:
+        left_s = action.deadline_s - self._clock.now().since(action.decided)
+        if left_s <= 0:
+            raise DriverError("its deadline passed before it could begin")
+        return left_s
 
     def _look(self, action: RestartService, driver: Driver) -> tuple[Incarnation | None, str]:
         """Give what runs now, and why nothing is to be done when that is not what was meant."""
@@ -340,6 +359,19 @@ class Executor:
 
 def _outcome(action: Action, kind: OutcomeKind, message: str) -> Outcome:
     return Outcome(action_id=action.id, service=action.service, kind=kind, message=message)
+
+
+def _done(action: Action, stopped: Stopped) -> Outcome:
+    return Outcome(
+        action_id=action.id,
+        service=action.service,
+        kind=OutcomeKind.DONE,
+        message=stopped.message,
+        stop_s=stopped.stop_s,
+        started=stopped.started,
+        kept_root=stopped.kept_root,
+        elsewhere=stopped.elsewhere,
+    )
 
 
 def _failed(action: Action, message: str, *, permanent: bool = False) -> Outcome:

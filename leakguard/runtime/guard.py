@@ -12,6 +12,7 @@ import leakguard
 from leakguard.core.engine import Notice
 from leakguard.core.events import Detail, EventKind, Severity
 from leakguard.linux import own_cgroup
+from leakguard.runtime import held_down
 from leakguard.runtime.assembly import Assembly
 from leakguard.runtime.handover import Launch
 from leakguard.runtime.lifecycle import Signals
@@ -163,9 +164,10 @@ class Guard:
         except Exception:
             log.exception("the last tick failed")
 
-    def _finish_restarts(self, _cancelled: threading.Event) -> None:
+    def _finish_restarts(self, cancelled: threading.Event) -> None:
         grace_s = self._takeover.launch.plan.shutdown_grace_s
         self._all.executor.shutdown(grace_s, self._in_a_hurry)
+        held_down.start_all(self._all.live, self._all.machine.clock, cancelled)
 
     def _end_children(self, cancelled: threading.Event) -> None:
         self._takeover.leaving.finish(cancelled)

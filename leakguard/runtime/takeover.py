@@ -5,6 +5,7 @@ Listeners, socket and state file stay as they are until the next start.
 
 import logging
 
+from leakguard.runtime import held_down
 from leakguard.runtime.assembly import Assembly
 from leakguard.runtime.bootstrap import Parts
 from leakguard.runtime.handover import Launch
@@ -32,6 +33,7 @@ class Takeover:
             Exception: something of it cannot be used. What was in force still is.
         """
         everything, old = self._all, self._all.live.parts
+        held_down.keep(everything.live, launch.plan)
         parts = everything.rebuild(launch.plan)
         everything.scheduler.check(schedules_of(launch.plan))
         try:

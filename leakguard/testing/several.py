@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from leakguard.core.decision import Action, RestartService
+from leakguard.core.decision import (
+    Action,
+    CheckHealth,
+    RestartService,
+    StartService,
+    StopService,
+)
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import Event, EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind, Request
@@ -26,6 +32,12 @@ from leakguard.testing.clock import FakeClock
 from leakguard.testing.ticks import run_of
 
 CRON = "0 3 * * *"
+_VERBS: dict[type[Action], str] = {
+    RestartService: "restart",
+    StopService: "stop",
+    StartService: "start",
+    CheckHealth: "check",
+}
 HARD_MIB = 500.0
 """Members made by `member` have a hard threshold here."""
 
@@ -38,6 +50,7 @@ def member(
     starts: bool = False,
     health_within_s: float | None = None,
     limit_mib: float | None = None,
+    needs: tuple[str, ...] = (),
 ) -> ServiceRules:
     """Make a service that acts, with a hard threshold, a schedule and no grace."""
     return ServiceRules(
@@ -49,7 +62,9 @@ def member(
             schedules=(ScheduleRule(cron=CRON),),
         ),
         guards=GuardRules(grace_s=0.0, max_restarts=100),
-        restart=RestartRules(driver=driver, starts=starts, health_within_s=health_within_s),
+        restart=RestartRules(
+            driver=driver, starts=starts, health_within_s=health_within_s, depends_on=needs
+        ),
         group=group,
     )
 
@@ -67,6 +82,8 @@ class Several:
     state: State = field(default_factory=lambda: State(instance="several"))
     events: list[Event] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
+    dropped: tuple[str, ...] = ()
+    """Services that are no longer guarded from the next look on."""
     _next: int = 100
 
     @classmethod
@@ -99,6 +116,7 @@ class Several:
         now = self.clock.advance(after_s)
         readings = tuple(self._reading(n) for n in self.pids if only is None or n in only)
         detectors: dict[str, Detector] = dict(self.detectors)
+        dropped, self.dropped = self.dropped, ()
         made = step(
             self.state,
             Inputs(
@@ -107,6 +125,7 @@ class Several:
                 requests=requests,
                 outcomes=outcomes,
                 durable=durable,
+                dropped=dropped,
             ),
             Rules(services=self.rules, detectors=detectors),
         )
@@ -139,6 +158,11 @@ class Several:
             return Absent(service=name, at=now, reason="no process")
         age_s = now.boot_s - self.born[name]
         return sample_of(now, self.mib[name], run=run_of(pid), age_s=age_s, service=name)
+
+
+def orders(step_: Step) -> list[str]:
+    """Give what was ordered: `stop worker`, `restart db`, `start worker`, `check db`."""
+    return [f"{_VERBS[type(action)]} {action.service}" for action in step_.actions]
 
 
 def restarted(step_: Step) -> list[str]:

@@ -13,15 +13,7 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 
 from leakguard.core.codec import from_plain, to_plain
-from leakguard.core.decision import (
-    Action,
-    BendLimits,
-    CheckHealth,
-    LookUpLimits,
-    RestartService,
-    RunAfter,
-    Verb,
-)
+from leakguard.core.decision import Action, CheckHealth, RestartService, Verb
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
 from leakguard.core.flight import resumed
@@ -155,7 +147,7 @@ class World:
             kind = OutcomeKind.HEALTHY if how == "done" else OutcomeKind.UNHEALTHY
             self.mail.append(Outcome(action_id=action.id, service=NAME, kind=kind))
             return
-        if isinstance(action, RunAfter | LookUpLimits | BendLimits):
+        if not isinstance(action, RestartService):
             return
         here = self.incarnation() if self.pid is not None else None
         if here is not None and action.incarnation != here:
@@ -210,7 +202,7 @@ class World:
         for name, service in made.state.services.items():
             kept = self.disk.get(name, ServiceRecord(name=name))
             assert service.record in (kept, resumed(kept))
-        self.queue += made.actions
+        self.queue += [a for a in made.actions if isinstance(a, RestartService | CheckHealth)]
 
     def check(self, made: Step, inputs: Inputs, record: ServiceRecord | None) -> None:
         """Check one step."""

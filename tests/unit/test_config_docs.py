@@ -24,7 +24,7 @@ from leakguard.config.restarting import (
     Schedule,
     Threshold,
 )
-from leakguard.config.schema import LATER, Defaults, Http, Route, Service, Settings, StateFile
+from leakguard.config.schema import Defaults, Http, Route, Service, Settings, StateFile
 from leakguard.config.values import options_model
 
 ROOT = Path(__file__).parents[2]
@@ -131,12 +131,6 @@ def test_every_reference_in_the_schema_leads_somewhere() -> None:
     schema = json_schema()
     used = {node["$ref"] for node in _walk(schema) if isinstance(node.get("$ref"), str)}
     assert {ref for ref in used if ref.removeprefix("#/$defs/") not in schema["$defs"]} == set()
-
-
-def test_settings_of_later_versions_are_not_there_yet() -> None:
-    """Once one is, its name must leave the list that says it is not."""
-    known = {key for model in MODELS for key in keys_of(model)}
-    assert known & set(LATER) == set()
 
 
 def _walk(node: object) -> Iterator[dict[str, Any]]:

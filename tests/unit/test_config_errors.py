@@ -54,9 +54,40 @@ ONE_PROBLEM = [
         "add restart.windows, or leave it out"),
     ),
     (
-        restart("depends_on: []"),
-        ("config.yaml:4: services.w.restart.depends_on: this version does not have depends_on - "
-        "leave it out"),
+        "services:\n  db: {target: {cmdline: d}}\n  web: {target: {child: {argv: [w]}}, restart: {depends_on: dv}}",
+        "config.yaml:3: services.web.restart.depends_on: no service 'dv' - there are: db",
+    ),
+    (
+        "services:\n  a: {target: {child: {argv: [a]}}, restart: {depends_on: b}}\n  b: {target: {child: {argv: [b]}}, restart: {depends_on: [c]}}\n  c: {target: {child: {argv: [c]}}, restart: {depends_on: [a]}}",
+        "config.yaml:2: services.a.restart.depends_on: goes in a circle: a → b → c → a - take one of them out",
+    ),
+    (
+        "services:\n  a: {target: {child: {argv: [a]}}, restart: {depends_on: a}}",
+        "config.yaml:2: services.a.restart.depends_on: goes in a circle: a → a - take one of them out",
+    ),
+    (
+        "services:\n  db: {target: {child: {argv: [d]}}}\n  web: {target: {cmdline: w}, restart: {depends_on: db, driver: {signal: {respawned_by: runit}}}}",
+        "config.yaml:3: services.web.restart.depends_on: signal: it cannot stop a service without its being started again - use a driver that can, such as command with stop and start",
+    ),
+    (
+        "services:\n  db: {target: {child: {argv: [d]}}}\n  web: {target: {cmdline: w}, restart: {depends_on: db, driver: {command: {argv: [x]}}}}",
+        "config.yaml:3: services.web.restart.depends_on: command: it has no commands for that: give its options stop and start - use a driver that can, such as command with stop and start",
+    ),
+    (
+        "services:\n  db: {target: {child: {argv: [d]}}}\n  web: {target: {pid: 1}, restart: {depends_on: db}}",
+        "config.yaml:3: services.web.restart.depends_on: needs a driver that can stop and start it - add restart.driver, or leave it out",
+    ),
+    (
+        "services:\n  db: {mode: act, target: {child: {argv: [d]}}}\n  web: {target: {child: {argv: [w]}}, restart: {depends_on: db}}",
+        "config.yaml:3: services.web.restart.depends_on: a restart of db would stop and start web, which is only observed - set mode: act for web, or mode: observe for db",
+    ),
+    (
+        "services:\n  db: {target: {child: {argv: [d]}}}\n  a: {target: {child: {argv: [w]}}, restart: {depends_on: db, group: g}}\n  b: {target: {child: {argv: [w]}}, restart: {depends_on: db, group: g}}\ngroups: {g: {min_healthy: 1}}",
+        "config.yaml:5: groups.g.min_healthy: a restart of db stops a, b, and only 0 of the group would be left - make it smaller",
+    ),
+    (
+        restart("driver: {command: {argv: [x], stop: [y]}}"),
+        "config.yaml:4: services.w.restart.driver.command: stop and start belong together: give both, or neither",
     ),
     (
         restart("group: workers") + "groups: {worker: {}}",
@@ -290,7 +321,7 @@ def test_a_directory_in_place_of_a_file_names_the_file(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("key", ["stop", "signal", "kill"])
+@pytest.mark.parametrize("key", ["stop_signal", "signal", "kill"])
 def test_signals_of_a_manager_are_explained(tmp_path: Path, key: str) -> None:
     """A stop sequence in a driver that has none says why it has none."""
     text = restart(f"driver: {{command: {{argv: [/bin/x], {key}: [TERM]}}}}")

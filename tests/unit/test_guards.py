@@ -43,6 +43,8 @@ from leakguard.testing.bench import NAME, guarded, sample_of, service_of, trend_
 from leakguard.testing.clock import FakeClock
 
 NOW = FakeClock().now()
+PROPOSED = [trigger for trigger in Trigger if trigger is not Trigger.DEPENDENCY]
+"""What may be proposed; a dependent goes with what it depends on, and asks nobody."""
 
 # What passes, written out once more by hand: the design's section 6.1.
 PASSES = {
@@ -161,7 +163,7 @@ def reason(guard: Guard, service: ServiceState, rules: ServiceRules = FREE_RULES
     return found[0] if found else ""
 
 
-@pytest.mark.parametrize("trigger", Trigger)
+@pytest.mark.parametrize("trigger", PROPOSED)
 @pytest.mark.parametrize("guard", Guard)
 def test_cell(guard: Guard, trigger: Trigger) -> None:
     """Each guard holds the triggers of its row in the table, and lets the others pass."""
@@ -172,7 +174,7 @@ def test_cell(guard: Guard, trigger: Trigger) -> None:
     assert [v.guard for v in vetoes] == held
 
 
-@pytest.mark.parametrize("trigger", Trigger)
+@pytest.mark.parametrize("trigger", PROPOSED)
 def test_nothing_holds_a_free_service(trigger: Trigger) -> None:
     """Without a reason every trigger passes every guard."""
     assert ask(trigger, FREE, FREE_RULES) == ()
