@@ -7,6 +7,7 @@ spends nor waits for the restart policy's retries.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import ClassVar
@@ -15,7 +16,7 @@ from leakguard.core.errors import DriverError, ReadingError, UnitError
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Seconds, counted, format_bytes, format_duration, parse_duration
 from leakguard.drivers.base import Driver, DriverContext, MemoryLimits, RestartOrder, Stopped
-from leakguard.linux.containers import NO_LIMIT, NOT_FOUND, Container, Containers, id_in
+from leakguard.linux.containers import NO_LIMIT, NOT_FOUND, Container, Containers, Stop, id_in
 from leakguard.linux.engine_api import Engine, EngineError, read_address
 from leakguard.plugins import doc
 
@@ -97,12 +98,8 @@ class DockerDriver(Driver):
         if order.incarnation is None:
             self._ask(container, "start", lambda: self._containers.start(container))
             return Stopped(message=f"the engine started {container.name}")
-        stop_s = self._stop_s(container)
-        self._ask(
-            container,
-            "restart",
-            lambda: self._containers.restart(container, stop_s, order.cancelled),
-        )
+        stop = self._how(container, order)
+        self._ask(container, "restart", lambda: self._containers.restart(container, stop))
         return Stopped(message=f"the engine restarted {container.name}")
 
     def stop(self, order: RestartOrder) -> Stopped:
@@ -113,10 +110,8 @@ class DockerDriver(Driver):
                 f"{container.name} was started with --rm: the engine would remove it once it stops",
                 permanent=True,
             )
-        stop_s = self._stop_s(container)
-        self._ask(
-            container, "stop", lambda: self._containers.stop(container, stop_s, order.cancelled)
-        )
+        stop = self._how(container, order)
+        self._ask(container, "stop", lambda: self._containers.stop(container, stop))
         return Stopped(message=f"the engine stopped {container.name}")
 
     def start(self, order: RestartOrder) -> Stopped:
@@ -240,13 +235,12 @@ class DockerDriver(Driver):
             )
         return found
 
-    def _stop_s(self, container: Container) -> float:
-        if self._options.stop_timeout:
-            return self._options.stop_timeout
-        try:
-            return min(parse_duration(container.labels[STOP_LABEL]), _LONGEST_STOP_S)
-        except (KeyError, UnitError):  # a bad label is told where labels are read
-            return container.stop_s
+    def _how(self, container: Container, order: RestartOrder) -> Stop:
+        after_s: float | None = self._options.stop_timeout or None
+        if after_s is None and STOP_LABEL in container.labels:
+            with suppress(UnitError):  # a bad label is told where labels are read
+                after_s = min(parse_duration(container.labels[STOP_LABEL]), _LONGEST_STOP_S)
+        return Stop(after_s=after_s, deadline_s=order.deadline_s, cancelled=order.cancelled)
 
     def _problems(self, location: Location | None) -> Iterator[str]:
         container = self._look(location)
@@ -265,7 +259,7 @@ class DockerDriver(Driver):
         """Find out whether a proxy before the engine lets orders pass: restart what cannot be."""
         nobody = Container(id=NOBODY, name="")
         try:
-            self._containers.restart(nobody, 0.0, Event())
+            self._containers.restart(nobody, Stop(cancelled=Event()))
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise

@@ -45,6 +45,18 @@ class Container:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """How a container is stopped: KILL after `after_s`, None: after what it was made with.
+
+    The answer is waited for until `deadline_s`, and longer where the stop may take longer.
+    """
+
+    cancelled: Event
+    after_s: float | None = None
+    deadline_s: float = 0.0
+
+
 class Containers:
     """The containers of one engine."""
 
@@ -88,13 +100,13 @@ class Containers:
             if str(one.get("State", "running")).lower() in {"running", "paused"}
         }
 
-    def restart(self, container: Container, stop_s: float, cancelled: Event) -> None:
-        """Stop a container and start it again; KILL follows after `stop_s`."""
-        self._act(container, "restart", stop_s, cancelled)
+    def restart(self, container: Container, stop: Stop) -> None:
+        """Stop a container and start it again; KILL follows when it does not stop in time."""
+        self._act(container, "restart", stop)
 
-    def stop(self, container: Container, stop_s: float, cancelled: Event) -> None:
+    def stop(self, container: Container, stop: Stop) -> None:
         """Stop a container; one that does not run is left alone."""
-        self._act(container, "stop", stop_s, cancelled)
+        self._act(container, "stop", stop)
 
     def start(self, container: Container) -> None:
         """Start a container; one that runs is left alone."""
@@ -103,14 +115,26 @@ class Containers:
     def set_memory(self, container: Container, memory_bytes: int, swap_bytes: int) -> None:
         """Change the memory limit of a container, and the one on memory and swap together."""
         body: dict[str, Any] = {"Memory": memory_bytes, "MemorySwap": swap_bytes}
-        self.engine.post(f"/containers/{container.id}/update", body=body, within_s=MARGIN_S)
+        try:
+            self.engine.post(f"/containers/{container.id}/update", body=body, within_s=MARGIN_S)
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            self._set_memory_of_podman(container, {"limit": memory_bytes, "swap": swap_bytes})
 
-    def _act(self, container: Container, verb: str, stop_s: float, cancelled: Event) -> None:
+    def _set_memory_of_podman(self, container: Container, memory: Mapping[str, int]) -> None:
+        """Ask Podman by its own API; below 5.3 its Docker API has no update (4.3 was tried)."""
+        path = f"/libpod/containers/{container.id}/update"
+        self.engine.post(path, body={"memory": dict(memory)}, within_s=MARGIN_S)
+
+    def _act(self, container: Container, verb: str, stop: Stop) -> None:
+        told = stop.after_s
+        longest = max(container.stop_s if told is None else told, 0.0) + MARGIN_S
         self.engine.post(
             f"/containers/{container.id}/{verb}",
-            {"t": str(int(stop_s))},
-            within_s=stop_s + MARGIN_S,
-            cancelled=cancelled,
+            None if told is None else {"t": str(int(told))},
+            within_s=max(longest, stop.deadline_s),
+            cancelled=stop.cancelled,
         )
 
 

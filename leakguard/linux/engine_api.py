@@ -181,13 +181,13 @@ class Engine:
         *,
         within_s: float,
         cancelled: Event | None = None,
-    ) -> Any:  # noqa: ANN401  JSON is untyped
+    ) -> None:
         """Have the engine do something, and wait for its answer for `within_s` at most.
 
         Raises:
             EngineError: it refused, or there was no answer.
         """
-        return self._call(
+        self._call(
             _Request(
                 method="POST",
                 path=_with_query(path, query),
@@ -222,8 +222,10 @@ class Engine:
         answer, data = self._exchange(full)
         if answer.status >= http.client.BAD_REQUEST:
             raise self._refusal(answer.status, f"{full.method} {full.path}", data)
+        if full.method != "GET":
+            return None
         try:
-            return json.loads(data) if data.strip() else None
+            return json.loads(data)
         except ValueError as error:
             raise EngineError(
                 f"{self.address} does not speak as an engine: is it the right socket?",

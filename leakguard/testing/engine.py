@@ -89,6 +89,8 @@ class FakeEngine:
         """Verbs that are not answered until the engine is left; `_ping` is one too."""
         self.breaks: frozenset[str] = frozenset()
         """Verbs at which the connection is closed without an answer."""
+        self.unknown: frozenset[str] = frozenset()
+        """Verbs that only Podman's own API has."""
         self.on_restart: Callable[[FakeContainer], None] = lambda _one: None
         self._left = Event()
 
@@ -172,8 +174,9 @@ class FakeEngine:
         return HTTPStatus.OK, one.inspected()
 
     def _carry_out(self, asked: Asked, verb: str) -> tuple[int, Any]:
-        one = self._find(asked.path)
-        if one is None:
+        own = asked.path.startswith("/libpod/")
+        one = self._find(asked.path.removeprefix("/libpod"))
+        if one is None or (verb in self.unknown and not own):
             return HTTPStatus.NOT_FOUND, {"message": "No such container"}
         self.orders.append(Asked(f"/containers/{one.name}/{verb}", asked.query, asked.body))
         match verb:
@@ -185,7 +188,7 @@ class FakeEngine:
             case "start":
                 one.status = "running"
                 self.on_restart(one)
-            case "update":
+            case "update" if not own:
                 one.memory, one.swap = asked.body["Memory"], asked.body["MemorySwap"]
                 return HTTPStatus.OK, {"Warnings": None}
         return HTTPStatus.NO_CONTENT, None

@@ -77,26 +77,25 @@ def order(incarnation: Incarnation | None = HERE) -> RestartOrder:
     )
 
 
-def times(machine: Machine) -> list[str]:
-    """Give the stop time-outs that were ordered."""
-    return [one.query["t"] for one in machine.engine.orders]
+def times(machine: Machine) -> list[str | None]:
+    """Give the stop time-outs that were ordered; None: the engine's own."""
+    return [one.query.get("t") for one in machine.engine.orders]
 
 
 def test_one_order_for_one_restart(machine: Machine) -> None:
-    """With the container's own stop time-out."""
-    machine.web.stop_timeout = 45
+    """With the stop time-out that the container was made with."""
     machine.driver().restart(order())
-    assert (machine.engine.verbs(), times(machine)) == (["restart web"], ["45"])
+    assert (machine.engine.verbs(), times(machine)) == (["restart web"], [None])
 
 
 def test_whose_stop_time_out_counts(machine: Machine) -> None:
-    """The option's, else the label's, else the container's, else ten seconds; a bad label's not."""
+    """The option's, else the label's, else the container's own; a bad label's does not."""
     machine.driver().restart(order())
     for label in ("90s", "soon"):
         machine.web.labels = {"leakguard.stop-timeout": label}
         machine.driver().restart(order())
     machine.driver(stop_timeout=120.0).restart(order())
-    assert times(machine) == ["10", "90", "10", "120"]
+    assert times(machine) == [None, "90", None, "120"]
 
 
 def test_a_stop_that_takes_long_is_waited_for(
@@ -209,6 +208,14 @@ def test_a_limit_is_raised_and_given_back(machine: Machine) -> None:
     driver.bend(before)
     assert bent == (200 * MIB, 250 * MIB)
     assert (machine.web.memory, machine.web.swap) == (100 * MIB, 150 * MIB)
+
+
+def test_podman_has_an_update_of_its_own(machine: Machine) -> None:
+    """Where its Docker API has none."""
+    machine.engine.unknown = frozenset({"update"})
+    machine.web.memory = 100 * MIB
+    machine.driver().bend(MemoryLimits(max_bytes=200 * MIB))
+    assert machine.engine.orders[-1].body == {"memory": {"limit": 200 * MIB, "swap": -1}}
 
 
 def test_no_limit_is_given_back_too(machine: Machine) -> None:

@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from leakguard.core.errors import UnitError
-from leakguard.linux.containers import Containers, id_in
+from leakguard.linux.containers import Containers, Stop, id_in
 from leakguard.linux.engine_api import Address, Engine, EngineError, read_address, usual_address
 from leakguard.linux.unix_http import UnixConnection
 from leakguard.testing.engine import FakeContainer, FakeEngine
@@ -155,7 +155,7 @@ def test_a_request_ends_when_leakguard_does(engine: FakeEngine) -> None:
     assert found is not None
     cancelled.set()
     with pytest.raises(EngineError, match="leakguard is ending"):
-        client.restart(found, 600.0, cancelled)
+        client.restart(found, Stop(after_s=600.0, cancelled=cancelled))
 
 
 def test_an_engine_that_breaks_off(engine: FakeEngine) -> None:
