@@ -5,7 +5,8 @@ the limit: minutes before, the path still has minutes to go, and no chance of an
 lead is ever above the accepted one. What is left is to look at the memory itself: when the room is
 no more than what the service was just seen to rise within the time that a restart needs, it may be
 gone before the next look. That is an exhaustion, whatever the forecast says. Without the verdict of
-a leak it counts only where the kernel has killed before: a heap may come as near at every turn.
+a leak it counts only where the kernel has killed before, and only seconds before: a heap may come
+as near at every turn, and a start may fill half of a limit.
 """
 
 from leakguard.core import propose
@@ -27,9 +28,10 @@ def by_last_rise(service: ServiceState, rules: ServiceRules) -> Proposal | None:
     facts = service.assessment
     if facts is None:
         return None
-    if facts.trend.verdict is not Verdict.LEAKING and not service.record.oom_kills:
+    sure = facts.trend.verdict is Verdict.LEAKING
+    if not sure and not service.record.oom_kills:
         return None
-    ahead = min(propose.lead_s(service, rules), AHEAD_S)
+    ahead = min(propose.lead_now_s(service, rules, sure=sure), AHEAD_S)
     rise = latest_rise(service.series.recent, ahead)
     for end in facts.forecasts:
         room = end.room

@@ -65,7 +65,7 @@ def margin_s(service: ServiceState) -> float:
     return LEAD_UNMEASURED_S if measured is None else max(LEAD_FLOOR_S, 2 * measured)
 
 
-def _lead_now_s(service: ServiceState, rules: ServiceRules, *, sure: bool) -> float:
+def lead_now_s(service: ServiceState, rules: ServiceRules, *, sure: bool) -> float:
     """Give the lead; a short one without a verdict: half a limit filled at the start is no leak."""
     lead = lead_s(service, rules)
     if sure:
@@ -112,7 +112,7 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     if not sure and facts.trend.window_s < least_s:
         return None
     accepted = rule.risk if sure else max(rule.risk, YOUNG_RISK)
-    lead = _lead_now_s(service, rules, sure=sure) + SAMPLES_AHEAD * _interval_s(service)
+    lead = lead_now_s(service, rules, sure=sure) + SAMPLES_AHEAD * _interval_s(service)
     for foreseen in sorted(facts.forecasts, key=lambda f: f.early_edge_s() or 0.0):
         risk = foreseen.probability_within(lead)
         if risk <= accepted or (foreseen.median_s or 0.0) > TAIL_LEADS * lead:
