@@ -52,6 +52,7 @@ def sentences(facts: Plain) -> Iterable[str]:
     yield _what_it_means(facts)
     yield from _who_would_die(facts)
     yield from _throttled(facts)
+    yield from _how_right(facts)
     if (facts["tmpfs_share"] or 0.0) >= MOSTLY:
         share = f"{100 * facts['tmpfs_share']:.0f}%"
         yield (
@@ -68,6 +69,15 @@ def sentences(facts: Plain) -> Iterable[str]:
     else:
         yield "Nothing has called for a restart yet."
     yield _what_is_next(facts)
+
+
+def _how_right(facts: Plain) -> Iterable[str]:
+    """Say how well its newest forecasts came out: what the range is worth here."""
+    came = facts["outcomes"]
+    kept = sum(came.values())
+    if kept > 1:
+        early = f", {came['early']} came before it" if came["early"] else ""
+        yield f"Of its last {kept} forecasts {came['inside']} came inside the range{early}."
 
 
 def changes(facts: Plain) -> list[str]:

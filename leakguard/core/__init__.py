@@ -13,6 +13,7 @@ Data goes one way; a module imports only from rows below its own in this list re
     events, alerts, tick                      what happened, who is told; the bench of one step
     observe, flight, watch, judge, pace       the parts of a step, one question each
     kill_news, deaths, accuracy               kills told, deaths explained, predictions held to them
+    calibration, learning                     forecasts held to what came; the band they leave
     engine                                    step(state, inputs, rules): START HERE
     status, plan, findings                    what people may see; what the daemon is started with
 """

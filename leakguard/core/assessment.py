@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from leakguard.core.forecast import Forecast
+from leakguard.core.forecast import PRIOR, Edges, Forecast
 from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.trend import Trend
@@ -38,3 +38,5 @@ class Assessment:
     that is not known, or the rise too small to say."""
     effective_limit_bytes: int | None = None
     """The smallest limit that counts: what a percentage in the configuration is a share of."""
+    edges: Edges = PRIOR
+    """What was learned of the band of its forecasts."""

@@ -27,6 +27,7 @@ from leakguard.core import (
     just_in_time,
     kill_news,
     last_rise,
+    learning,
     pauses,
     propose,
     quiet,
@@ -166,6 +167,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
     domains, around = watch.surroundings(known, snapshot, detector, bloodless)
     book, told = kill_news.hear(tick, state.kills, _heard(inputs), domains)
     accuracy.score(tick, told, known.domains)
+    learning.hear(tick, told)
     for reading in snapshot.readings:
         deaths.notice(tick, reading, still_running=reading.service in snapshot.still_running)
         if rules.of(reading.service) is not None:

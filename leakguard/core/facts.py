@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from leakguard.core import lasting
 from leakguard.core.assessment import Assessment, Throttle
-from leakguard.core.forecast import Forecast, LimitKind, Room, forecast, nearest
+from leakguard.core.calibration import UNTRIED, Outcomes, learned
+from leakguard.core.forecast import Edges, Forecast, LimitKind, Room, forecast, nearest
 from leakguard.core.foretold import Foretold
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
@@ -41,6 +42,8 @@ class Surroundings:
     throttles: Mapping[str, ThrottleSample] = field(default_factory=dict)
     throttled: frozenset[str] = frozenset()
     """Keys of those that are slowed down now."""
+    outcomes: Outcomes = UNTRIED
+    """How the newest forecasts of all services came out."""
 
 
 def assess(
@@ -51,11 +54,12 @@ def assess(
     if sample is None:
         return Assessment(at=now, trend=trend)
     effective = effective_limit(sample, around, rules)
+    edges = learned(service.record.outcomes, around.outcomes)
     forecasts = []
     for room in rooms(sample, around, rules):
         shared = around.trends.get(room.domain)
-        forecasts.append(_foresee(room, trend, shared))
-    throttle = _throttle(sample, around, trend)
+        forecasts.append(_foresee(room, trend, shared, edges))
+    throttle = _throttle(sample, around, trend, edges)
     named = {f.room.domain for f in forecasts if f.median_s is not None} & around.foretold.keys()
     return Assessment(
         at=now,
@@ -66,6 +70,7 @@ def assess(
         throttle=throttle,
         tmpfs_share=lasting.share_of_rise(service.marks, sample, trend.window_s),
         effective_limit_bytes=effective,
+        edges=edges,
     )
 
 
@@ -240,7 +245,7 @@ def _throttle_evidence(found: Assessment | None) -> dict[str, int | float | None
     }
 
 
-def _throttle(sample: Sample, around: Surroundings, own: Trend) -> Throttle | None:
+def _throttle(sample: Sample, around: Surroundings, own: Trend, edges: Edges) -> Throttle | None:
     """Give the `memory.high` that comes first by time; one that is passed comes before all."""
     found = []
     for key in sample.throttles:
@@ -251,7 +256,7 @@ def _throttle(sample: Sample, around: Surroundings, own: Trend) -> Throttle | No
             kind=LimitKind.HIGH, path=group.path, limit_bytes=group.high_bytes,
             headroom_bytes=group.headroom_bytes, domain=key,
         )  # fmt: skip
-        foreseen = _foresee(room, own, around.trends.get(key))
+        foreseen = _foresee(room, own, around.trends.get(key), edges)
         now = key in around.throttled
         found.append(Throttle(foreseen=foreseen, now=now, limited=group.limited))
     passed = [one for one in found if one.now]
@@ -297,16 +302,16 @@ def _configured_limit(sample: Sample, around: Surroundings, rules: ServiceRules)
     return rules.limit.resolve(_real_limit(sample, around)) if rules.limit is not None else None
 
 
-def _foresee(room: Room, own: Trend, shared: Trend | None) -> Forecast:
+def _foresee(room: Room, own: Trend, shared: Trend | None, edges: Edges) -> Forecast:
     """Foresee by the domain's own trend where it has one, else by the service's.
 
     A domain that holds still although the service's rise would show in it does not run out.
     """
     if shared is None:
-        return forecast(room, own)
+        return forecast(room, own, edges)
     if shared.slope_bytes_per_s is not None or _contradicts(room, own, shared):
-        return forecast(room, shared)
-    return forecast(room, own)
+        return forecast(room, shared, edges)
+    return forecast(room, own, edges)
 
 
 def _contradicts(room: Room, own: Trend, shared: Trend) -> bool:

@@ -142,8 +142,20 @@ class Forecast:
         return (self.median_s or 0.0) * math.exp(z * sigma)
 
 
-def forecast(room: Room, trend: Trend) -> Forecast:
-    """Foresee when `room` is used up if `trend` goes on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """How many deviations of log(time) p05 and p95 are away from the median."""
+
+    early: float = EARLY
+    late: float = LATE
+
+
+PRIOR = Edges()
+"""The edges that hold everywhere, before anything was learned."""
+
+
+def forecast(room: Room, trend: Trend, edges: Edges = PRIOR) -> Forecast:
+    """Foresee when `room` is used up if `trend` goes on; `edges`: what was learned of the band."""
     slope = trend.slope_bytes_per_s
     nothing = Forecast(room=room, slope_bytes_per_s=slope)
     if slope is None or slope <= 0:
@@ -152,7 +164,7 @@ def forecast(room: Room, trend: Trend) -> Forecast:
         return replace(nothing, median_s=0.0, early_sigma=MODEL_ERROR, late_sigma=MODEL_ERROR)
     if trend.growths:
         median_s, sigma = join(room.headroom_bytes, trend)
-        early, late = sigma * EARLY / Z95, sigma * LATE / Z95
+        early, late = sigma * edges.early / Z95, sigma * edges.late / Z95
     else:
         median_s, early = _straight(room.headroom_bytes, slope, trend)
         late = early

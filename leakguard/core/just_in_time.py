@@ -146,7 +146,7 @@ def _ends(service: ServiceState, rules: ServiceRules) -> tuple[Forecast, ...]:
             limit_bytes=above,
             headroom_bytes=above - service.sample.value_bytes,
         )
-        found.append(forecast(room, facts.trend))
+        found.append(forecast(room, facts.trend, facts.edges))
     return tuple(end for end in found if end.median_s is not None)
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from typing import assert_never
 
-from leakguard.core import activity as habits, lasting
+from leakguard.core import activity as habits, lasting, learning
 from leakguard.core.events import EventKind
 from leakguard.core.futility import SETTLED_AFTER_S
 from leakguard.core.guards import remember
@@ -71,7 +71,7 @@ def _observe_sample(
     if service.series.lives != service.record.lives:
         service = tick.amend(sample.service, lives=service.series.lives)
     if born_s != service.series.born_s:  # it gave its memory back: what follows is another life
-        service = tick.put(replace(service, marks=()))
+        service = tick.put(replace(learning.close(tick, sample.service), marks=()))
     service = tick.put(
         replace(
             service,
@@ -155,7 +155,7 @@ def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: Serv
 
 def _new_incarnation(tick: Tick, sample: Sample) -> ServiceState:
     """Start a new series for a new incarnation."""
-    service = tick.service(sample.service)
+    service = learning.close(tick, sample.service)
     record = replace(
         service.record,
         incarnation=sample.incarnation,

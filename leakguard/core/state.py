@@ -7,6 +7,7 @@ from enum import StrEnum
 from leakguard.core.activity import Activity, Pulse
 from leakguard.core.assessment import Assessment
 from leakguard.core.calendar import NOTHING, Calendar
+from leakguard.core.calibration import UNPROMISED, UNTRIED, Outcomes, Promises
 from leakguard.core.foretold import Foretold
 from leakguard.core.inbox import Told
 from leakguard.core.instant import Instant
@@ -263,6 +264,8 @@ class ServiceRecord:
     """Deaths whose cause is not told yet, oldest first."""
     lives: tuple[Life, ...] = ()
     """How earlier incarnations grew, oldest first: the precedents of the next leak."""
+    outcomes: Outcomes = UNTRIED
+    """How the newest forecasts of its memory came out; in the daemon's own record: those of all."""
     activity: Activity = field(default_factory=Activity)
     """How busy it is at each time of day."""
 
@@ -289,6 +292,8 @@ class ServiceState:
     unreadable_count: int = 0
     sample_errors: int = 0
     leak_streak: int = 0
+    promises: Promises = UNPROMISED
+    """Forecasts of this life that are going to be held to what comes."""
     marks: tuple[Mark, ...] = ()
     """What it held in files that outlive it, at some moments of the last hours."""
     foreseen_since: Instant | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from leakguard.core import breaker, buy_time
 from leakguard.core.assessment import Assessment, Throttle
+from leakguard.core.calibration import Came
 from leakguard.core.engine import Rules
 from leakguard.core.facts import threshold_bytes, victim_of
 from leakguard.core.forecast import Forecast, TimeToLimit
@@ -136,6 +137,8 @@ class ServiceStatus:
     """Of these, by whose memory had run out."""
     deaths: Mapping[str, int] = field(default_factory=dict)
     """Cause → number of its runs that died so."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Of its newest forecasts, up to 32, how many came `early`, `inside` and `late`."""
     next_sample_s: float | None = None
 
 
@@ -239,6 +242,7 @@ def _project_one(
         oom_kills=record.oom_kills,
         oom_causes=record.oom_causes,
         deaths=record.deaths,
+        outcomes={came.value: record.outcomes.count(came) for came in Came},
         next_sample_s=extra.next_sample_s,
     )
     if sample is not None:

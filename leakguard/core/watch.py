@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from leakguard.core import facts, just_in_time
+from leakguard.core import facts, just_in_time, learning
 from leakguard.core.assessment import Assessment
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence, threshold_bytes
@@ -84,6 +84,7 @@ def surroundings(
         },
         throttles=snapshot.throttles,
         throttled=throttled(quiet or {}, snapshot),
+        outcomes=state.own.outcomes,
     )
     return domains, around
 
@@ -181,11 +182,12 @@ def assess(
     before = tick.service(name)
     trend = before.assessment.trend if before.assessment is not None else UNKNOWN
     fitted = before.fitted_boot_s
+    room = facts.least_room(before, around, rules)
     if detector is not None and _fit_is_due(fitted, tick.now):
-        room = facts.least_room(before, around, rules)
         trend, fitted = detector.fit(before.series, tick.now, room), tick.now.boot_s
     assessment = facts.assess(before, trend, around, rules, tick.now)
-    service = replace(before, assessment=assessment, fitted_boot_s=fitted)
+    service = tick.put(replace(before, assessment=assessment, fitted_boot_s=fitted))
+    service = learning.follow(tick, service, room)
     waiting = just_in_time.wait_for(service, rules, tick.now)
     service = tick.put(replace(service, waiting=waiting))
     service = _follow_threshold(tick, service, rules)

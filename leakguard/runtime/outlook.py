@@ -1,8 +1,12 @@
-"""What the guard would say of a recorded series, instant by instant: the live code over a file."""
+"""What the guard would say of a recorded series, instant by instant: the live code over a file.
+
+A series learns from its own forecasts only: what others in the file did is not known to it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
+from leakguard.core.calibration import UNPROMISED, UNTRIED, learned
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast
 from leakguard.core.instant import Instant
 from leakguard.core.series import Series
@@ -62,12 +66,13 @@ class Outlook:
         self.name = name
         self._detector, self._limit, self._every_s = detector, limit, every_s
         self._series = Series()
+        self._promises, self._outcomes = UNPROMISED, UNTRIED
         self._count = self._since = 0
         self._judged_s: float | None = None
 
     def add(self, t_s: float, value: float) -> Judgement | None:
         """Take one sample; give the judgement where one is due."""
-        self._series.append(t_s, value)
+        self._take(t_s, value)
         self._count += 1
         self._since += 1
         if self._judged_s is None:
@@ -81,6 +86,17 @@ class Outlook:
         self._judged_s, self._since = t_s, 0
         return self._judge(t_s, value)
 
+    def _take(self, t_s: float, value: float) -> None:
+        """Hold what was foreseen to a sample, as the daemon does."""
+        born_s = self._series.born_s
+        self._series.append(t_s, value)
+        if not self._promises.open:
+            return
+        self._promises, came = self._promises.held_to(t_s, value)
+        if born_s != self._series.born_s:
+            came, self._promises = came.add(self._promises.ended(t_s)), UNPROMISED
+        self._outcomes = self._outcomes.add(came)
+
     def _judge(self, t_s: float, value: float) -> Judgement:
         now = Instant(wall_s=t_s, boot_s=t_s, boot_id="")
         headroom = None if self._limit is None else self._limit - value
@@ -92,7 +108,9 @@ class Outlook:
                 limit_bytes=round(self._limit),
                 headroom_bytes=round(headroom),
             )
-            foreseen = forecast(room, trend)
+            edges = learned(self._outcomes)
+            foreseen = forecast(room, trend, edges)
+            self._promises = self._promises.made(trend, headroom, edges)
         return Judgement(
             series=self.name, t_s=t_s, value_bytes=value, trend=trend, foreseen=foreseen
         )

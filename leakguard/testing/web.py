@@ -52,6 +52,7 @@ def worker(**changes: object) -> ServiceStatus:
         "oom_kills": 2,
         "oom_causes": {"own_limit": 2},
         "deaths": {"oom_own_limit": 1, "crash": 1},
+        "outcomes": {"early": 1, "inside": 18, "late": 1},
         "next_sample_s": 10.0,
     }
     return ServiceStatus(**{**values, **changes})  # type: ignore[arg-type]  # tests choose the fields

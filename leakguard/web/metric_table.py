@@ -88,6 +88,11 @@ METRICS: Mapping[str, MetricRow] = {
         ("result",),
         "Kernel kills by how they compare with the last prediction: its victim, and its time.",
     ),
+    "leakguard_forecast_outcomes": MetricRow(
+        "gauge",
+        ("service", "result"),
+        "The newest forecasts of the memory, 32 at most, by where in their range the truth lay.",
+    ),
     "leakguard_deliveries_total": MetricRow(
         "counter",
         ("channel", "result"),

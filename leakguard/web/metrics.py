@@ -203,6 +203,8 @@ def _errors(service: ServiceStatus) -> Samples:
     for death in DeathCause:
         number = service.deaths.get(death.value, 0)
         yield "leakguard_deaths_total", number, {**own, "cause": death.value}
+    for came, number in service.outcomes.items():
+        yield "leakguard_forecast_outcomes", number, {**own, "result": came}
 
 
 def _own(service: ServiceStatus) -> dict[str, str]:

@@ -280,6 +280,21 @@ def test_why_speaks_of_each_state(changes: dict[str, object], words: str) -> Non
     assert words in " ".join(why.sentences(plain(worker(**changes))))
 
 
+@pytest.mark.parametrize(
+    ("came", "words"),
+    [
+        ((1, 18, 1), "Of its last 20 forecasts 18 came inside the range, 1 came before it."),
+        ((0, 3, 1), "Of its last 4 forecasts 3 came inside the range."),
+    ],
+)
+def test_why_tells_how_right_it_was(came: tuple[int, int, int], words: str) -> None:
+    """So that people know what the range is worth here; nothing of less than two."""
+    outcomes = dict(zip(("early", "inside", "late"), came, strict=True))
+    assert words in " ".join(why.sentences(plain(worker(outcomes=outcomes))))
+    one = {"early": 0, "inside": 1, "late": 0}
+    assert "inside the range" not in " ".join(why.sentences(plain(worker(outcomes=one))))
+
+
 def test_a_limit_that_is_not_foreseen_has_no_date() -> None:
     """Without a forecast the room is named, and no time."""
     near = LimitStatus(kind="host", path="", limit_bytes=2048, headroom_bytes=1024)
