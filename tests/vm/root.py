@@ -13,7 +13,6 @@ PACKAGES = (
     "dbus-user-session",
     "kmod",
     "libpam-systemd",
-    "polkitd",
     "procps",
     "python3",
     "systemd",

@@ -47,7 +47,7 @@ def listed(found: list[Kill]) -> str:
 # ---------------------------------------------------------------- the lab itself
 
 
-@pytest.mark.parametrize("plan", [*PLANS, "guard", "watching", "units"])
+@pytest.mark.parametrize("plan", [*PLANS, "guard", "watching"])
 def test_machine_plays_its_plan_to_the_end(booted: BootPlan, plan: str) -> None:
     """A machine boots, reports every scenario, and switches itself off."""
     boot = booted(plan)
@@ -320,80 +320,3 @@ def test_run_sees_the_limit_and_the_kill_of_a_unit(booted: BootPlan) -> None:
     assert record["kernel_kills"] == 1
     assert "OomKillObserved" in kinds, record["said"]
     assert "ServiceMissing" in kinds, record["said"]
-
-
-# ---------------------------------------------------------------- leakguard and systemd
-
-
-def unit(booted: BootPlan, case: str) -> Record:
-    """Give the record of one scenario."""
-    return one(booted("units"), "unit", case)
-
-
-def kinds(record: Record, service: str = "") -> list[str]:
-    """Give the kinds of events of a service, in order."""
-    told = [event for event in record["events"] if service in {"", event.get("service")}]
-    return [event.get("event", "") for event in told]
-
-
-def test_unit_is_restarted_before_the_kernel_kills(booted: BootPlan) -> None:
-    """Once for each time that it fills its MemoryMax; its neighbour is the same run."""
-    record = unit(booted, "leak_is_restarted")
-    assert record["kernel_kills"] == 0, record["said"]
-    told = kinds(record, "leaky")
-    assert (told.count("RestartDecided"), told.count("RestartSucceeded")) == (2, 2), record["said"]
-    before, after = record["before"], record["after"]
-    assert after["near.service"] == before["near.service"]
-    assert after["leaky.service"]["NRestarts"] == "0"
-    assert after["leaky.service"]["InvocationID"] != before["leaky.service"]["InvocationID"]
-    assert (record["adj"], record["cgroup"]) == ("123", "0::/system.slice/leaky.service")
-
-
-def test_pattern_restarts_the_instance_that_leaks(booted: BootPlan) -> None:
-    """Each instance is a service by its own name."""
-    record = unit(booted, "pattern")
-    assert record["kernel_kills"] == 0, record["said"]
-    done = [event for event in record["events"] if event.get("event") == "RestartSucceeded"]
-    assert [event["service"] for event in done] == ["worker:worker@a.service"]
-    before, after = record["before"], record["after"]
-    changed = [name for name in before if after[name] != before[name]]
-    assert changed == ["worker@a.service"]
-
-
-def test_unit_that_starts_full_is_not_restarted_for_ever(booted: BootPlan) -> None:
-    """`max_restarts`, one alert, and then it is left alone, alive."""
-    record = unit(booted, "loop")
-    told = kinds(record, "full")
-    assert (told.count("RestartDecided"), told.count("RestartLimitHit")) == (2, 1), record["said"]
-    state = record["after"]["full.service"]
-    assert (state["ActiveState"], state["NRestarts"]) == ("active", "0")
-    assert record["kernel_kills"] == 0
-
-
-def test_limits_of_a_unit_are_bent(booted: BootPlan) -> None:
-    """The kernel's files and systemd agree, also after the restart that sets them back."""
-    before, bent, after = unit(booted, "limits")["found"]
-    assert before == ["max", str(96 * MIB), None, 96 * MIB]
-    assert bent == [str(64 * MIB), str(128 * MIB), 64 * MIB, 128 * MIB]
-    assert after == before
-
-
-def test_missing_right_is_named(booted: BootPlan) -> None:
-    """Whoever is not root is told which right is missing, before and in the restart."""
-    record = unit(booted, "rights")
-    for said in (record["without"], record["refused"]):
-        assert said.startswith("refused: "), said
-    assert record["refused"].count("org.freedesktop.systemd1.manage-units") == 2
-    assert "config/polkit/50-leakguard.rules" in record["refused"]
-
-
-def test_shipped_unit_and_rule_are_enough(booted: BootPlan) -> None:
-    """The account of the hardened unit restarts what the rule lists, and nothing else."""
-    record = unit(booted, "rights")
-    assert (record["allowed"], record["by_command"]) == ("done", "done")
-    assert "event=RestartSucceeded" in record["journal"], record["journal"]
-    before, after = record["before"], record["after"]
-    assert after["other.service"] == before["other.service"]
-    assert after["worker.service"]["InvocationID"] != before["worker.service"]["InvocationID"]
-    assert after["leakguard.service"]["ActiveState"] == "active"
-    assert record["kernel_kills"] == 0

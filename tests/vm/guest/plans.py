@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from tests.vm.guest import group_cases, host_cases, product, quiet, swap, swap_cases, units, watched
+from tests.vm.guest import group_cases, host_cases, product, quiet, swap, swap_cases, watched
 from tests.vm.guest.case import Case
 from tests.vm.guest.lab import Lab
 from tests.vm.guest.play import play
@@ -66,11 +66,6 @@ def watching(lab: Lab) -> None:
     watched.overcommit(lab)
 
 
-def under_systemd(lab: Lab) -> None:
-    """Systemd restarts units for leakguard."""
-    units.play_all(lab)
-
-
 PLANS: dict[str, Callable[[Lab], None]] = {
     "memory": memory,
     "groups": groups,
@@ -78,5 +73,4 @@ PLANS: dict[str, Callable[[Lab], None]] = {
     "panic": panic,
     "guard": guard,
     "watching": watching,
-    "units": under_systemd,
 }

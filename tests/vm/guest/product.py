@@ -83,13 +83,13 @@ def exec_in_cgroup() -> dict[str, Any]:
     events: list[dict[str, Any]] = []
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as client:
         assert client.stderr is not None
-        for line in lines(client.stderr.fileno(), EXEC_S):
-            events.append(parsed(line))
+        for line in _lines(client.stderr.fileno(), EXEC_S):
+            events.append(_parsed(line))
             if sum(event.get("event") == "RestartSucceeded" for event in events) == 2:
                 break
         limits = _limits("leakguard-leaky-*")
         subprocess.run(["systemctl", "stop", "lab-exec"], check=True, timeout=COMMAND_S)
-        events += [parsed(line) for line in lines(client.stderr.fileno(), COMMAND_S)]
+        events += [_parsed(line) for line in _lines(client.stderr.fileno(), COMMAND_S)]
         client.wait(COMMAND_S)
     return {"events": events, "limits": limits, "left": _limits("leakguard-leaky-*")}
 
@@ -117,7 +117,7 @@ def run_beside_a_unit() -> dict[str, Any]:
         select.select([], [], [], 5.0)  # one more tick sees what happened
         guard.send_signal(signal.SIGTERM)
         out, said = guard.communicate(timeout=COMMAND_S)
-    events = [parsed(line) for line in out.decode().splitlines()]
+    events = [_parsed(line) for line in out.decode().splitlines()]
     talk = said.decode()[-SAID_CHARACTERS:]
     return {"status": status, "events": events, "said": talk, "code": guard.returncode}
 
@@ -147,7 +147,7 @@ def _wait_for_kill(kills: int, within_s: float) -> None:
         select.select([], [], [], POLL_S)
 
 
-def lines(fd: int, within_s: float) -> Iterator[str]:
+def _lines(fd: int, within_s: float) -> Iterator[str]:
     """Read lines until the end of the pipe or of the time."""
     until, kept = time.monotonic() + within_s, b""
     while (left := until - time.monotonic()) > 0 and select.select([fd], [], [], left)[0]:
@@ -158,8 +158,7 @@ def lines(fd: int, within_s: float) -> Iterator[str]:
         yield from (line.decode() for line in whole)
 
 
-def parsed(line: str) -> dict[str, Any]:
-    """Read an event; a line that is none is its text."""
+def _parsed(line: str) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except ValueError:
