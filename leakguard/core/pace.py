@@ -1,9 +1,11 @@
 """How soon a service is sampled again: fast as a limit comes near, slow at rest."""
 
-from leakguard.core.facts import threshold_bytes
+from leakguard.core.facts import Surroundings, threshold_bytes
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
+from leakguard.core.sample import Sample
 from leakguard.core.state import ServiceState
+from leakguard.core.units import format_bytes, format_duration
 
 ASSUMED_RISE_BYTES_PER_S = 4 * 1024**2
 """A service at rest may begin to leak this fast; the pace must see it cross a limit in time."""
@@ -19,6 +21,8 @@ TURN_PACE_S = 1.0
 TURN_LASTS_S = 15.0
 MISSING_FAST_S = 60.0
 MISSING_PACE_S = 1.0
+BURST_BYTES_PER_S = 200e6
+"""A service at rest may take memory as fast as this, all at once."""
 
 
 def pace(service: ServiceState, rules: ServiceRules, now: Instant) -> float:
@@ -37,6 +41,29 @@ def pace(service: ServiceState, rules: ServiceRules, now: Instant) -> float:
     if service.sample.age_s < YOUNG_S:
         wanted = min(wanted, YOUNG_PACE_S)
     return max(floor, min(idle, wanted))
+
+
+def not_guardable(sample: Sample, around: Surroundings, rules: ServiceRules) -> str:
+    """Say that a burst from rest may fill a cgroup between two samples; empty where it may not.
+
+    Under version 1 the kernel wakes us at shares of the limit, under version 2 only where
+    `memory.high` is passed.
+    """
+    for key in sample.domains:
+        group = around.domains.get(key)
+        if group is None or group.version == 1 or key in sample.throttles:
+            continue
+        room, idle = group.headroom_bytes, rules.pacing.idle_s
+        wait_s = max(min(idle, _reach(room, ASSUMED_RISE_BYTES_PER_S)), rules.pacing.floor_s)
+        full_s = room / BURST_BYTES_PER_S
+        if 0 < full_s < wait_s:
+            return (
+                "a burst of 200 MB/s from rest is not guardable: it "
+                f"fills the {format_bytes(room)} left of cgroup {group.path} in "
+                f"{format_duration(full_s)}, and the next sample may be {format_duration(wait_s)} "
+                "away; with memory.high below its limit the kernel would wake leakguard"
+            )
+    return ""
 
 
 def _waits_its_turn(service: ServiceState, now: Instant) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from leakguard.core.errors import LeakguardError, ReadingError, TargetError
 from leakguard.core.facts import Surroundings, effective_limit, rooms
 from leakguard.core.instant import Clock, Instant
+from leakguard.core.pace import not_guardable
 from leakguard.core.plan import Plan, ServicePlan
 from leakguard.core.policy import Mode
 from leakguard.core.sample import Absent, Location, Sample, Scope, Snapshot
@@ -267,6 +268,8 @@ class _Look:
         nearest = next((limit for limit in limits if limit.limit_bytes == effective), None)
         location = self._location(sample)
         self._judge(sample, nearest)
+        burst = not_guardable(sample, around, rules)
+        self._found.notes += [burst] if burst else []
         return MatchReport(
             service=sample.service,
             pid=sample.incarnation.pid,

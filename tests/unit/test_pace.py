@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from leakguard.core.assessment import Assessment
+from leakguard.core.facts import Surroundings
 from leakguard.core.forecast import Forecast
-from leakguard.core.pace import ASSUMED_RISE_BYTES_PER_S, pace
+from leakguard.core.pace import ASSUMED_RISE_BYTES_PER_S, not_guardable, pace
 from leakguard.core.policy import Pacing, Policy, ServiceRules, Trigger
+from leakguard.core.sample import DomainSample
 from leakguard.core.state import Flight, ServiceRecord, ServiceState
 from leakguard.core.trend import UNKNOWN
 from leakguard.core.units import MIB
@@ -103,3 +105,40 @@ def test_an_idle_interval_below_every_pace_is_kept(service: ServiceState, wanted
 def test_the_floor_is_kept() -> None:
     """Nothing is faster than what is configured as the fastest."""
     assert pace(near(0.001, fastest_bytes_per_s=1e9), paced(floor_s=0.4), NOW) == 0.4
+
+
+def in_cgroup(
+    room_mib: float, *, version: int = 2, high: bool = False, idle_s: float = 10.0
+) -> str:
+    """Say what is not guardable of a service in a cgroup with so much room."""
+    size = int(100 * MIB)
+    group = DomainSample(
+        path="/a", version=version, limit_bytes=size + int(room_mib * MIB), usage_bytes=size
+    )
+    sample = replace(sample_of(NOW, 100, domains=("a",)), throttles=("a",) if high else ())
+    return not_guardable(sample, Surroundings(domains={"a": group}), paced(idle_s=idle_s))
+
+
+def test_a_burst_that_fills_the_room_between_two_samples_is_not_claimed() -> None:
+    """Of a service at rest: 381 MiB at 200 MB/s last for two seconds, the pace is ten."""
+    assert in_cgroup(381.5) == (
+        "a burst of 200 MB/s from rest is not guardable: it fills the 382 MiB left of cgroup /a "
+        "in 2.0s, and the next sample may be 10s away; with memory.high below its limit the "
+        "kernel would wake leakguard"
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        in_cgroup(381.5, version=1),
+        in_cgroup(381.5, high=True),
+        in_cgroup(381.5, idle_s=1.0),
+        in_cgroup(2048),
+        in_cgroup(0),
+    ],
+    ids=["thresholds of version 1", "memory.high", "sampled often", "much room", "full already"],
+)
+def test_a_burst_that_is_seen_in_time_needs_no_word(said: str) -> None:
+    """By the kernel's wake-up, or by the next sample."""
+    assert said == ""
