@@ -24,6 +24,7 @@ from leakguard.core.state import (
 from leakguard.core.tick import Tick
 from leakguard.core.trend import UNKNOWN, Detector, Verdict
 from leakguard.core.units import format_bytes, format_duration
+from leakguard.core.waiting import PlanKind
 
 REFIT_S = 0.3
 """A fit costs some 0.3 ms; at ten samples a second not every sample is worth one."""
@@ -336,6 +337,8 @@ def _exhaustion_text(service: ServiceState, found: Assessment, near: Forecast, n
         span = f" in {format_duration(times.p05_s)} to {late}"
     who = facts.end_words(name, found, near)
     text = f"{name} fills {where} ({format_bytes(room.limit_bytes)}){span}"
-    plan = just_in_time.in_words(service.waiting, now) if service.waiting is not None else ""
+    waiting = service.waiting
+    waits = waiting is not None and waiting.what is not PlanKind.EDGE
+    plan = just_in_time.in_words(waiting, now) if waiting is not None and waits else ""
     parts = (text, facts.throttle_words(found), who, facts.tmpfs_words(found), plan)
     return "; ".join(part for part in parts if part)

@@ -136,10 +136,10 @@ def test_a_slow_fork_holds_nobody_who_reaps(
     """The loop reaps in every tick, and a fork waits for the disk that holds the interpreter."""
     forking, disk = Event(), Event()
 
-    def slow(spec: ChildSpec, *, output: int | None = None) -> Launch:
+    def slow(spec: ChildSpec, *, output: int | None = None, stdin: int | None = None) -> Launch:
         forking.set()
         assert disk.wait(PATIENCE_S)
-        return Launch(spec, output=output)
+        return Launch(spec, output=output, stdin=stdin)
 
     monkeypatch.setattr("leakguard.linux.children.Launch", slow)
     starting = Thread(target=lambda: children.start("a", ChildSpec(argv=SLEEPER)))

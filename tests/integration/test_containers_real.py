@@ -91,7 +91,8 @@ def test_a_restart_loop_ends(lab: Lab, tmp_path: Path) -> None:
         daemon.wait_for("RestartVetoed", "app")
     held = len(daemon.events("RestartDecided"))
     told = [e for e in daemon.events() if e["event"] in {"RestartLimitHit", "FutilityFound"}]
-    assert (held <= 3, len(told), lab.starts(app)) == (True, 1, held + 1)
+    assert (held <= 3, len(told)) == (True, 1)
+    until(lambda: lab.starts(app) == held + 1, 20, "one start for each restart")
 
 
 def test_a_stop_that_takes_longer_than_ten_seconds_is_honoured(lab: Lab, tmp_path: Path) -> None:
