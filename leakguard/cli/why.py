@@ -64,6 +64,8 @@ def sentences(facts: Plain) -> Iterable[str]:
         yield f"{facts['futile'][:1].upper()}{facts['futile'][1:]}."
     if facts["waiting"]:
         yield f"Its restart {facts['waiting']['text']}."
+    if facts["leave"]:
+        yield f"Before a restart {facts['name']} is asked: {facts['leave']}."
     if facts["last_decision"]:
         yield f"The last decision: {_ended(facts['last_decision'])}"
     else:
@@ -114,7 +116,8 @@ def _by_hand(facts: Plain) -> Iterable[str]:
     if facts["phase"] == "missing" and driver in NEEDS_A_PROCESS:
         yield f"{name} is not found: it is guarded again once its target matches"
     elif driver and not facts["in_flight"] and not facts["cannot_act"]:
-        force = " --force" if facts["paused"] or facts["breaker_open"] else ""
+        held = facts["paused"] or facts["breaker_open"] or facts["leave"]
+        force = " --force" if held else ""
         yield f"`leakguard restart {name}{force}` restarts it now"
 
 

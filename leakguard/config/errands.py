@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 from leakguard.config.lines import Loc
-from leakguard.config.restarting import Drain, Hook, Restart
+from leakguard.config.restarting import Ask, Drain, Hook, Restart
 from leakguard.core.plan import ErrandPlan, HookSpec, Question
+from leakguard.core.policy import LeaveRules
 from leakguard.core.units import MIB, format_bytes, format_duration
 
 MOST_KEPT_BYTES = 16 * MIB
+MOST_WITHIN_S = 8.0
+"""The answer to `leakguard restart` waits for the service's, and comes within 10 s."""
 RESERVE_S = 10.0
 """The driver needs some of the deadline as well."""
 
@@ -20,6 +23,7 @@ def errand_plan(restart: Restart) -> ErrandPlan:
         drain_wait_s=drain.wait if drain is not None else 0.0,
         before=tuple(_hook(hook) for hook in restart.before),
         after=tuple(_hook(hook) for hook in restart.after),
+        ask=_question(restart.ask) if restart.ask is not None else None,
     )
 
 
@@ -36,10 +40,22 @@ def deadline_s(restart: Restart, usual_s: float) -> float:
     return usual_s + prelude_s(restart)
 
 
+def leave_rules(restart: Restart) -> LeaveRules | None:
+    """Give how long the service may put a restart off."""
+    if restart.ask is None:
+        return None
+    return LeaveRules(within_s=restart.ask.within, at_most_s=restart.ask.at_most)
+
+
 def wrong_errands(restart: Restart) -> Iterator[tuple[Loc, str]]:
     """Find what cannot work."""
     if restart.drain is not None:
         yield from wrong_question(restart.drain, "drain")
+    if restart.ask is not None:
+        yield from wrong_question(restart.ask, "ask")
+        if restart.ask.within > MOST_WITHIN_S:
+            most = format_duration(MOST_WITHIN_S)
+            yield ("restart", "ask", "within"), f"is more than {most} - a person waits for it"
     for key, hooks in (("before", restart.before), ("after", restart.after)):
         for i, hook in enumerate(hooks):
             if hook.keep > MOST_KEPT_BYTES:
@@ -54,7 +70,7 @@ def wrong_errands(restart: Restart) -> Iterator[tuple[Loc, str]]:
         yield ("restart", "deadline"), f"{text}, or leave it out"
 
 
-def wrong_question(asked: Drain, key: str) -> Iterator[tuple[Loc, str]]:
+def wrong_question(asked: Drain | Ask, key: str) -> Iterator[tuple[Loc, str]]:
     """Find what cannot be asked."""
     at: Loc = ("restart", key)
     named = [gate for gate in asked.GATES if getattr(asked, gate) is not None]
@@ -64,7 +80,7 @@ def wrong_question(asked: Drain, key: str) -> Iterator[tuple[Loc, str]]:
         yield (*at, "command"), "must not be empty - write [/path/to/program, argument]"
 
 
-def _question(asked: Drain) -> Question:
+def _question(asked: Drain | Ask) -> Question:
     return Question(http=asked.http or "", method=asked.method, command=asked.command or ())
 
 

@@ -188,6 +188,33 @@ class Drain(Model):
     )
 
 
+class Ask(Model):
+    """Whom to ask before a restart whether it suits: exactly one of http, command."""
+
+    SHORT: ClassVar[str] = "http"
+    GATES: ClassVar[tuple[str, ...]] = ("http", "command")
+
+    http: HttpUrl | None = Field(
+        default=None,
+        description="URL that is asked: 2xx is leave; 409, 429 or 503 with Retry-After, or"
+        ' {"busy": true, "again_in": "5m"}, is busy.',
+    )
+    method: Method = Field(default=Method.POST, description="How it is asked: POST, PUT or GET.")
+    command: Argv | None = Field(
+        default=None,
+        description="Program and arguments, without a shell: exit code 0 is leave, 75 is busy (the"
+        " first line it prints may say when to ask again, such as 5m).",
+    )
+    within: PositiveDuration = Field(
+        default=read_seconds("5s"), description="No answer within this time (at most 8s) is leave."
+    )
+    at_most: PositiveDuration = Field(
+        default=read_seconds("1h"),
+        description="It may put a restart off for this long in all; a restart for a forecast until"
+        " the memory may not last any longer.",
+    )
+
+
 class Hook(Model):
     """A command round a restart. A failure is told and never stops the restart."""
 
@@ -290,6 +317,11 @@ class Restart(Model):
         default=None,
         description="The group, of those under `groups`, whose members are not restarted all at"
         " once.",
+        json_schema_extra=OFF,
+    )
+    ask: Annotated[Ask | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="The service is asked whether a restart suits, and may put it off.",
         json_schema_extra=OFF,
     )
     drain: Annotated[Drain | None, BeforeValidator(unfold_off)] = Field(

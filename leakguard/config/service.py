@@ -7,10 +7,16 @@ from typing import TypeVar
 
 from leakguard.config.buying import buy_time_rule, wrong_buy_time
 from leakguard.config.choices import Choice, Choices
-from leakguard.config.errands import deadline_s, errand_plan, prelude_s, wrong_errands
+from leakguard.config.errands import (
+    deadline_s,
+    errand_plan,
+    leave_rules,
+    prelude_s,
+    wrong_errands,
+)
 from leakguard.config.lines import Loc, Origins
 from leakguard.config.problems import Problem, nearest
-from leakguard.config.restarting import Drain, Health, Restart, Schedule, Window
+from leakguard.config.restarting import Ask, Drain, Health, Restart, Schedule, Window
 from leakguard.config.schema import Defaults, Service
 from leakguard.config.values import Model
 from leakguard.core.errors import PluginError
@@ -41,7 +47,7 @@ def inherit(base: Model, own: M) -> M:
     """Fill what `own` leaves out from `base`, mapping by mapping."""
     update: dict[str, object] = {}
     taken = own.model_fields_set
-    if isinstance(own, Health | Drain) and taken & set(own.GATES):
+    if isinstance(own, Health | Drain | Ask) and taken & set(own.GATES):
         taken = taken | set(own.GATES)  # a gate of its own replaces the inherited one
     for name in base.model_fields_set:
         theirs, mine = getattr(base, name), getattr(own, name)
@@ -180,6 +186,7 @@ class ServiceCompiler:
                 after=bool(restart.after),
                 buy_time=buy_time_rule(restart.buy_time),
                 depends_on=tuple(restart.depends_on),
+                leave=leave_rules(restart),
             ),
         )
 

@@ -105,6 +105,19 @@ class RunAfter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskLeave:
+    """Ask a service whether it may be restarted now; it must answer within `within_s`."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    trigger: Trigger
+    reason: str
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LookUpLimits:
     """Ask which limits of a service are in force, and where: what is going to be put back."""
 
@@ -131,7 +144,14 @@ class BendLimits:
 
 
 Action = (
-    RestartService | StopService | StartService | CheckHealth | RunAfter | LookUpLimits | BendLimits
+    RestartService
+    | StopService
+    | StartService
+    | CheckHealth
+    | RunAfter
+    | AskLeave
+    | LookUpLimits
+    | BendLimits
 )
 
 

@@ -28,6 +28,7 @@ from leakguard.core import (
     kill_news,
     last_rise,
     learning,
+    leave,
     pauses,
     propose,
     quiet,
@@ -176,6 +177,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
     _expire(tick)
     due.propose_due(tick, proposals, asked | {reading.service for reading in snapshot.readings})
+    leave.follow(tick, proposals)
     for name in groups.in_turn(tick, proposals):
         service_rules = rules.of(name)
         if service_rules is not None:

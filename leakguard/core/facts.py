@@ -139,16 +139,6 @@ def caused_by(service: Trend, forecasted: Forecast) -> bool:
     return own >= OWN_SHARE * (forecasted.slope_bytes_per_s or 0.0)
 
 
-def early_edge_s(service: ServiceState, now: Instant) -> float | None:
-    """Give how long a service lasts at least (with 95 %); None when no end is foreseen."""
-    found, sample = service.assessment, service.sample
-    if found is None or sample is None or found.trend.verdict is Verdict.STABLE:
-        return None
-    edges = [f.early_edge_s() for f in found.forecasts if caused_by(found.trend, f)]
-    nearest_s = min((edge for edge in edges if edge is not None), default=None)
-    return None if nearest_s is None else max(0.0, nearest_s - now.since(sample.at))
-
-
 def victim_of(found: Assessment, foreseen: Forecast) -> Foretold | None:
     """Give whom the kernel would kill at the end of a forecast, None where that is not known."""
     return found.foretold.get(foreseen.room.domain)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from leakguard.core import errands
+from leakguard.core import errands, leave
 from leakguard.core.decision import CheckHealth
 from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind
@@ -31,7 +31,7 @@ BORN_SLACK_S = 2.0
 
 def take_outcome(tick: Tick, outcome: Outcome) -> None:
     """Note what came back of an action; outcomes of flights that are over are dropped."""
-    if errands.take_outcome(tick, outcome):
+    if errands.take_outcome(tick, outcome) or leave.take_outcome(tick, outcome):
         return
     service = tick.services.get(outcome.service)
     flight = service.record.flight if service is not None else None
@@ -39,10 +39,10 @@ def take_outcome(tick: Tick, outcome: Outcome) -> None:
         return
     if not _is_awaited(outcome, flight):
         return
-    if outcome.told:
-        flight = replace(flight, told=outcome.told)
-        errands.tell_before(tick, outcome.service, flight.action_id, outcome.told)
     match outcome.kind:
+        case OutcomeKind.PREPARED:
+            errands.tell_before(tick, outcome.service, flight.action_id, outcome.told)
+            _set(tick, service, replace(flight, told=outcome.told))
         case OutcomeKind.DONE:
             done = replace(
                 flight,

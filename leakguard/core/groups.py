@@ -12,9 +12,8 @@ is one restart in each.
 from collections.abc import Iterable, Mapping
 
 from leakguard.core import linked
-from leakguard.core.facts import early_edge_s
 from leakguard.core.policy import GroupRules, Proposal, Trigger
-from leakguard.core.propose import margin_s
+from leakguard.core.propose import early_edge_s, margin_s
 from leakguard.core.tick import Tick
 from leakguard.core.units import format_duration
 
@@ -153,12 +152,12 @@ def hurry_s(tick: Tick, name: str) -> float | None:
 
     Half of the time to the early edge, the other half is for its own restart; None: no end is near.
     """
-    edge_s = early_edge_s(tick.service(name), tick.now)
+    edge_s = early_edge_s(tick.service(name), tick.rules_of(name), tick.now)
     return None if edge_s is None else max(HURRY_AT_LEAST_S, edge_s / 2)
 
 
 def _edge_s(tick: Tick, name: str) -> float:
-    edge = early_edge_s(tick.service(name), tick.now)
+    edge = early_edge_s(tick.service(name), tick.rules_of(name), tick.now)
     return float("inf") if edge is None else edge
 
 

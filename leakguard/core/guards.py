@@ -46,6 +46,7 @@ class Guard(StrEnum):
     WINDOW = "window"
     FUTILE = "futile"
     GRACE = "grace"
+    BUSY = "busy"
     OBSERVE = "observe"
 
 
@@ -67,6 +68,7 @@ HOLDS: Mapping[Guard, frozenset[Trigger]] = {
     Guard.WINDOW: frozenset({Trigger.MAX_AGE}),
     Guard.FUTILE: _BY_ITSELF - {Trigger.RESPAWN, Trigger.MAX_AGE},
     Guard.GRACE: _CAN_WAIT,
+    Guard.BUSY: _CAN_WAIT | {Trigger.THRESHOLD, Trigger.MANUAL},
     Guard.OBSERVE: _BY_ITSELF - {Trigger.RESPAWN},
 }
 """Which triggers each guard may hold back; what is not listed passes. `windows_only` adds to it,
@@ -89,10 +91,12 @@ OURS = frozenset(trigger.value for trigger in Trigger)
 KEPT_RESTARTS = 32
 """Restarts remembered per service, for people; more when the breaker has to count more."""
 
-ENDS_SOON = frozenset({Guard.IN_FLIGHT.value, Guard.STORE.value, Guard.GROUP.value})
+ENDS_SOON = frozenset(
+    {Guard.IN_FLIGHT.value, Guard.STORE.value, Guard.GROUP.value, Guard.BUSY.value}
+)
 """What ends by itself before long: a scheduled restart that only these hold stays due."""
 
-YIELDS_TO_FORCE = frozenset({Guard.PAUSED, Guard.BREAKER})
+YIELDS_TO_FORCE = frozenset({Guard.PAUSED, Guard.BREAKER, Guard.BUSY})
 """Guards that a forced manual restart overrides."""
 
 
@@ -108,7 +112,7 @@ def veto(
     """Give every guard that holds `proposal` back, with its reason; empty when it may pass.
 
     `durable` tells whether the last commit reached the disk. `others` are the reasons of guards
-    that look beyond the service: at its group, and at what it depends on.
+    that look beyond the service (at its group, at what it depends on), or ask it.
     """
     vetoes = []
     for guard, asks in _ASKED.items():
@@ -276,5 +280,6 @@ _ASKED: Mapping[Guard, Callable[[ServiceState, ServiceRules, Instant], str]] = {
     Guard.WINDOW: _window,
     Guard.FUTILE: lambda _service, _rules, _now: "",
     Guard.GRACE: _grace,
+    Guard.BUSY: lambda _service, _rules, _now: "",
     Guard.OBSERVE: _observe,
 }

@@ -10,6 +10,8 @@ from leakguard.core.sample import Incarnation
 class OutcomeKind(StrEnum):
     """How an action ended, as far as the executor knows; success is judged by the next sample."""
 
+    PREPARED = "prepared"
+    """Drain and hooks are over (`told`), and the driver acts now."""
     DONE = "done"
     """The driver carried out its part."""
     FAILED = "failed"
@@ -18,6 +20,10 @@ class OutcomeKind(StrEnum):
     """Nothing was done: another incarnation runs than the one that was meant."""
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
+    GRANTED = "granted"
+    """The service gives leave to restart it, or could not be asked."""
+    REFUSED = "refused"
+    """It is busy; `again_s` says when to ask again, where it said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,7 @@ class Outcome:
     kind: OutcomeKind
     message: str = ""
     permanent: bool = False
+    again_s: float | None = None
     stop_s: float | None = None
     """Seconds from the first signal to the end of the old incarnation, where the driver saw it."""
     started: Incarnation | None = None

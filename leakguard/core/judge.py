@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from leakguard.core import breaker, futility, groups, linked
+from leakguard.core import breaker, futility, groups, leave, linked, propose
 from leakguard.core.decision import Decision, Reply, RestartService, Verb
 from leakguard.core.events import EventKind
-from leakguard.core.facts import early_edge_s, evidence
+from leakguard.core.facts import evidence
 from leakguard.core.guards import (
     ENDS_SOON,
     Guard,
@@ -49,9 +49,11 @@ def judge(
             held.append((proposal, vetoes))
         if vetoes and proposal.trigger is Trigger.SCHEDULE and not _stays_due(vetoes):
             tick.amend(name, due=None)
-    _report_vetoes(tick, name, held, rules, silent=chosen is not None)
+    asking = _ask(tick, name, held, rules) if chosen is None else []
+    told = [one for one in held if one[0] not in asking]
+    _report_vetoes(tick, name, told, rules, silent=chosen is not None)
     for proposal in ordered:
-        if proposal.request_id and proposal is not chosen:
+        if proposal.request_id and proposal is not chosen and proposal not in asking:
             _refuse(tick, proposal, held)
     if chosen is not None:
         return _restart(tick, name, chosen, rules)
@@ -65,9 +67,17 @@ def _vetoes(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> t
     others = {
         Guard.IN_FLIGHT: linked.in_the_way(tick, name, proposal),
         Guard.GROUP: groups.reason(tick, name, proposal),
+        Guard.BUSY: leave.reason(tick, name, proposal, rules),
     }
     service = tick.service(name)
     return veto(proposal, service, rules, tick.now, durable=tick.durable, others=others)
+
+
+def _ask(
+    tick: Tick, name: str, held: list[tuple[Proposal, tuple[Veto, ...]]], rules: ServiceRules
+) -> list[Proposal]:
+    """Ask the service for leave where nothing else is in the way; gives what waits for that."""
+    return [p for p, vetoes in held if leave.ask(tick, name, p, vetoes, rules)]
 
 
 def _stays_due(vetoes: tuple[Veto, ...]) -> bool:
@@ -76,6 +86,9 @@ def _stays_due(vetoes: tuple[Veto, ...]) -> bool:
 
 def _restart(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> Decision:
     service = tick.service(name)
+    because = leave.said(service, proposal, rules, tick.now)
+    proposal = replace(proposal, reason=proposal.reason + because)
+    leave.end(tick, name)
     record, first = service.record, service.record.incarnation is None
     old = service.sample.incarnation if service.sample is not None else record.incarnation
     action_id = tick.next_id()
@@ -127,7 +140,7 @@ def hand_out(tick: Tick, name: str, flight: Flight, meant: Incarnation | None) -
             id=flight.action_id, service=name, incarnation=meant, trigger=flight.trigger,
             reason=flight.reason, decided=tick.now,
             deadline_s=rules.restart.deadline_s if rules else flight.deadline_s,
-            end_s=early_edge_s(service, tick.now),
+            end_s=propose.early_edge_s(service, rules, tick.now),
         )
     )  # fmt: skip
 

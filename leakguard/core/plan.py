@@ -72,6 +72,7 @@ class ErrandPlan:
     drain_wait_s: float = 30.0
     before: tuple[HookSpec, ...] = ()
     after: tuple[HookSpec, ...] = ()
+    ask: Question | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,6 +168,17 @@ class BuyTimeRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveRules:
+    """How long a service may put its restart off: `at_most_s` in all, where no forecast ends it.
+
+    It must answer within `within_s`.
+    """
+
+    within_s: float = 5.0
+    at_most_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestartRules:
     """How a restart of this service goes; what the engine must know of its driver.
 
@@ -176,6 +187,7 @@ class RestartRules:
     `starts`: leakguard itself starts the service (`child`), also after it ended. `prelude_s`: the
     longest that drain and hooks may take before the driver acts. `after`: hooks follow the restart.
     `depends_on`: the entries whose restart it is stopped for.
+    `leave`: None where the service is not asked.
     """
 
     driver: str = ""
@@ -187,6 +199,7 @@ class RestartRules:
     after: bool = False
     buy_time: BuyTimeRule | None = None
     depends_on: tuple[str, ...] = ()
+    leave: LeaveRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import (
     Act,
     CatchUp,
+    ForecastRule,
     Proposal,
     Respawn,
     ScheduleRule,
@@ -76,6 +77,28 @@ def lead_now_s(service: ServiceState, rules: ServiceRules, *, sure: bool) -> flo
     return min(lead, LEAD_YOUNG_CEILING_S, max(LEAD_FLOOR_S, 2 * measured))
 
 
+def least_window_s(service: ServiceState, rule: ForecastRule) -> float:
+    """Give for how long growth without a verdict must be seen before it counts."""
+    return YOUNG_WINDOW_S if service.record.oom_kills else rule.start_up_s
+
+
+def early_edge_s(service: ServiceState, rules: ServiceRules | None, now: Instant) -> float | None:
+    """Give how long a service lasts at least (with 95 %); None when no end is foreseen.
+
+    The wide range of a handful of samples foresees nothing.
+    """
+    found, sample = service.assessment, service.sample
+    if found is None or sample is None or found.trend.verdict is Verdict.STABLE:
+        return None
+    rule = rules.policy.forecast if rules is not None else None
+    least_s = least_window_s(service, rule or ForecastRule())
+    if found.trend.verdict is not Verdict.LEAKING and found.trend.window_s < least_s:
+        return None
+    edges = [f.early_edge_s() for f in found.forecasts if caused_by(found.trend, f)]
+    nearest_s = min((edge for edge in edges if edge is not None), default=None)
+    return None if nearest_s is None else max(0.0, nearest_s - now.since(sample.at))
+
+
 def by_threshold(service: ServiceState, rules: ServiceRules, now: Instant) -> Proposal | None:
     """Propose when the measure has been above the threshold for long enough."""
     rule, sample = rules.policy.threshold, service.sample
@@ -108,7 +131,7 @@ def by_forecast(service: ServiceState, rules: ServiceRules, grace_left: float) -
     sure = facts.trend.verdict is Verdict.LEAKING
     if facts.trend.verdict is Verdict.STABLE:
         return None
-    least_s = YOUNG_WINDOW_S if service.record.oom_kills else rule.start_up_s
+    least_s = least_window_s(service, rule)
     if not sure and facts.trend.window_s < least_s:
         return None
     accepted = rule.risk if sure else max(rule.risk, YOUNG_RISK)

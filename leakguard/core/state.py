@@ -205,6 +205,27 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """Where a service stands that is asked for leave before its restart.
+
+    `since`: when the restart was first wanted; `wanted`: when it last was. At most one of `asked`
+    (no answer yet) and `granted` is set; `again`: it is busy, and is asked again then.
+    """
+
+    since: Instant
+    wanted: Instant
+    action_id: str = ""
+    asked: Instant | None = None
+    granted: Instant | None = None
+    again: Instant | None = None
+    refusals: int = 0
+    words: str = ""
+    request_id: str = ""
+    """A person's restart that waits for the answer, and why it was asked for."""
+    request_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
     """What must survive the daemon: written to the store in the tick that changed it."""
 
@@ -236,6 +257,8 @@ class ServiceRecord:
     """Last moment (wall clock) of each cron expression that was dealt with."""
     due: Due | None = None
     """The scheduled restart that is still to come."""
+    leave: Leave | None = None
+    """What the service said of the restart that is wanted; None when none is."""
     flight_ended: Instant | None = None
     """When its last restart was over, well or not."""
     unhealthy: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from leakguard.core import breaker, buy_time
+from leakguard.core import breaker, buy_time, leave
 from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.calibration import Came
 from leakguard.core.engine import Rules
@@ -125,6 +125,8 @@ class ServiceStatus:
     """Why restarts do not help, and what would; empty when that was not found."""
     paused: str = ""
     """Who paused it, why and until when; empty when it is not paused."""
+    leave: str = ""
+    """That the service is being asked for leave, or until when it is busy and why."""
     in_flight: str = ""
     """Action id of a restart in flight."""
     cannot_act: tuple[str, ...] = ()
@@ -234,6 +236,7 @@ def _project_one(
         bent=buy_time.words(record.bent) if record.bent is not None else "",
         futile=record.futility.words if record.futility is not None else "",
         paused=_pause_text(record),
+        leave=leave.in_words(record, now),
         in_flight=_in_flight(record),
         cannot_act=extra.cannot_act,
         restart_counts=record.restart_counts,

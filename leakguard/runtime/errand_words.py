@@ -12,6 +12,8 @@ from leakguard.runtime.http_exchange import shown
 
 def before_in_words(plan: ErrandPlan) -> Iterator[str]:
     """Say what is done before the driver acts."""
+    if plan.ask is not None:
+        yield f"asks whether it suits: {question_in_words(plan.ask)}"
     if plan.drain is not None:
         wait = format_duration(plan.drain_wait_s)
         yield f"drains it: {question_in_words(plan.drain)}, for {wait} at most"
@@ -26,8 +28,8 @@ def after_in_words(plan: ErrandPlan) -> Iterator[str]:
 def errand_problems(plan: ErrandPlan) -> tuple[str, ...]:
     """Find the programs that could not be run, each `what is wrong: what to do`."""
     commands = [hook.command for hook in (*plan.before, *plan.after)]
-    if plan.drain is not None and plan.drain.command:
-        commands.insert(0, plan.drain.command)
+    questions = (plan.ask, plan.drain)
+    commands += [asked.command for asked in questions if asked is not None and asked.command]
     found = (missing_program(ChildSpec(argv=argv)) for argv in commands)
     return tuple(dict.fromkeys(problem for problem in found if problem))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from leakguard.core.decision import RestartService, RunAfter
+from leakguard.core.decision import AskLeave, RestartService, RunAfter
 from leakguard.core.errors import DriverError
 from leakguard.core.inbox import Outcome, OutcomeKind, Told
 from leakguard.core.instant import Clock
@@ -62,6 +62,12 @@ class Errands:
             told.append(self._drain(plan, about, course, cancelled))
         return (*told, *self._hooks("before", plan.before, (about, course), cancelled))
 
+    def run(self, action: RunAfter | AskLeave, pid: int | None, cancelled: Event) -> Outcome:
+        """Carry out an errand that is an action of its own."""
+        if isinstance(action, AskLeave):
+            return self.ask(action, pid, cancelled)
+        return self.after(action, pid, cancelled)
+
     def after(self, action: RunAfter, pid: int | None, cancelled: Event) -> Outcome:
         """Run the hooks that follow a restart."""
         about = {**_about(action, pid), "outcome": action.outcome}
@@ -70,6 +76,22 @@ class Errands:
         return Outcome(
             action_id=action.id, service=action.service, kind=OutcomeKind.DONE, told=told
         )
+
+    def ask(self, action: AskLeave, pid: int | None, cancelled: Event) -> Outcome:
+        """Ask a service whether it may be restarted; what cannot be understood is leave."""
+        question = self._plan(action.service).ask
+        if question is None:
+            return _answer(action, OutcomeKind.GRANTED, "")
+        asker = Asker(clock=self._clock, children=self._children, cancelled=cancelled)
+        answer = asker.ask(question, _about(action, pid), action.within_s)
+        match answer.says:
+            case Says.YES:
+                return _answer(action, OutcomeKind.GRANTED, "")
+            case Says.LATER:
+                return _answer(action, OutcomeKind.REFUSED, answer.message, answer.again_s)
+            case Says.UNCLEAR:
+                words = f"it was asked for leave in vain ({answer.message})"
+                return _answer(action, OutcomeKind.GRANTED, words)
 
     def prune(self) -> None:
         """Delete kept output that is too old or too much."""
@@ -200,7 +222,15 @@ class _Course:
         return self.clock.now().since(self.action.decided)
 
 
-def _about(action: RestartService | RunAfter, pid: int | None) -> dict[str, str]:
+def _answer(
+    action: AskLeave, kind: OutcomeKind, message: str, again_s: float | None = None
+) -> Outcome:
+    return Outcome(
+        action_id=action.id, service=action.service, kind=kind, message=message, again_s=again_s
+    )
+
+
+def _about(action: RestartService | RunAfter | AskLeave, pid: int | None) -> dict[str, str]:
     return {
         "service": action.service,
         "pid": "" if pid is None else str(pid),

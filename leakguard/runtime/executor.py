@@ -13,6 +13,7 @@ from threading import Condition, Event, Thread
 
 from leakguard.core.decision import (
     Action,
+    AskLeave,
     BendLimits,
     CheckHealth,
     LookUpLimits,
@@ -22,7 +23,7 @@ from leakguard.core.decision import (
     StopService,
 )
 from leakguard.core.errors import DriverError, LeakguardError
-from leakguard.core.inbox import Outcome, OutcomeKind, Told
+from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Clock
 from leakguard.core.plan import HealthSpec
 from leakguard.core.sample import Incarnation, Location
@@ -47,7 +48,6 @@ class _Job:
     action: Action
     cancelled: Event = field(default_factory=Event)
     driver: Driver | None = None
-    told: tuple[Told, ...] = ()
 
     @property
     def is_restart(self) -> bool:
@@ -56,8 +56,9 @@ class _Job:
 
     @property
     def is_urgent(self) -> bool:
-        """What the end of the memory does not wait for."""
-        return self.is_restart or isinstance(self.action, LookUpLimits | BendLimits)
+        """What the end of the memory does not wait for; a question has a restart behind it."""
+        asks = isinstance(self.action, AskLeave | LookUpLimits | BendLimits)
+        return self.is_restart or asks
 
 
 class Executor:
@@ -240,7 +241,7 @@ class Executor:
     def _choose(self) -> _Job | None:
         free = [job for job in self._waiting if job.action.service not in self._running]
         checking = sum(not job.is_urgent for job in self._running.values())
-        for job in free:
+        for job in sorted(free, key=lambda job: not job.is_restart):
             if job.is_urgent:
                 return job
         return free[0] if free and checking < max(1, self._workers // 2) else None
@@ -250,20 +251,19 @@ class Executor:
             match job.action:
                 case CheckHealth():
                     return self._check(job.action, job.cancelled)
-                case RunAfter():
-                    return self._run_after(job.action, job.cancelled)
+                case RunAfter() | AskLeave():
+                    return self._errand(job.action, job.cancelled)
                 case LookUpLimits() | BendLimits():
                     return self._bend(job.action)
                 case RestartService():
-                    return replace(self._restart(job.action, job), told=job.told)
+                    return self._restart(job.action, job)
                 case StopService() | StartService():
                     return self._stop_or_start(job.action, job)
         except LeakguardError as error:
             permanent = isinstance(error, DriverError) and error.permanent
-            return replace(_failed(job.action, str(error), permanent=permanent), told=job.told)
+            return _failed(job.action, str(error), permanent=permanent)
         except Exception as error:  # noqa: BLE001  the pool's edge: a broken driver is an outcome
-            failed = _failed(job.action, f"{type(error).__name__}: {error}")
-            return replace(failed, told=job.told)
+            return _failed(job.action, f"{type(error).__name__}: {error}")
 
     def _stop_or_start(self, action: StopService | StartService, job: _Job) -> Outcome:
         """Hold a dependent down, or let it up again, whichever run of it is there now."""
@@ -288,14 +288,12 @@ class Executor:
         driver = self._driver(action, job)
         self._left_s(action)
         runs, stale = self._look(action, driver)
-        if not stale and self._errands is not None:
-            job.told = self._errands.before(action, job.cancelled)
-            if job.told:  # that took a while
-                runs, stale = self._look(action, driver)
+        if not stale and self._prepare(action, job):
+            runs, stale = self._look(action, driver)
+            if job.cancelled.is_set():
+                return _failed(action, "leakguard is ending: not begun")
         if stale:
             return _outcome(action, OutcomeKind.STALE, stale)
-        if job.told and job.cancelled.is_set():
-            return _failed(action, "leakguard is ending: not begun")
         order = RestartOrder(
             incarnation=runs,
             reason=action.reason,
@@ -315,6 +313,18 @@ class Executor:
             return bender.look_up(action, driver)
         return bender.bend(action, driver)
 
+    def _prepare(self, action: RestartService, job: _Job) -> bool:
+        """Drain and run hooks; gives whether there were any, so that time has passed.
+
+        What came of them is posted before the driver acts: the new run may be sampled before the
+        driver is done, and that ends the restart.
+        """
+        told = self._errands.before(action, job.cancelled) if self._errands is not None else ()
+        if told:
+            prepared = _outcome(action, OutcomeKind.PREPARED, "")
+            self._post(replace(prepared, told=told))
+        return bool(told)
+
     def _left_s(self, action: _Deed) -> float:
         left_s = action.deadline_s - self._clock.now().since(action.decided)
         if left_s <= 0:
@@ -332,14 +342,15 @@ class Executor:
             return runs, f"{runs} runs, {meant}: nothing was done"
         return runs, ""
 
-    def _run_after(self, action: RunAfter, cancelled: Event) -> Outcome:
+    def _errand(self, action: RunAfter | AskLeave, cancelled: Event) -> Outcome:
         if self._errands is None:
-            return _outcome(action, OutcomeKind.DONE, "no hooks are configured")
+            kind = OutcomeKind.GRANTED if isinstance(action, AskLeave) else OutcomeKind.DONE
+            return _outcome(action, kind, "")
         try:
             here = self._locate(action.service)
-        except LeakguardError:  # then the hooks are told no pid
+        except LeakguardError:  # then nobody is told a pid
             here = None
-        return self._errands.after(action, here.root.pid if here else None, cancelled)
+        return self._errands.run(action, here.root.pid if here else None, cancelled)
 
     def _check(self, action: CheckHealth, cancelled: Event) -> Outcome:
         with self._changed:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from leakguard.core import leave
 from leakguard.core.flight import resumed
 from leakguard.core.plan import Plan
 from leakguard.core.sample import Incarnation, Measure
@@ -30,7 +31,9 @@ def restore(
         and (measures or {}).get(name.partition(":")[0], samples.measure) is samples.measure
     }
     services = {
-        name: ServiceState(record=resumed(record), series=_series(record, kept.get(name)))
+        name: ServiceState(
+            record=leave.resumed(resumed(record)), series=_series(record, kept.get(name))
+        )
         for name, record in saved.records.items()
         if name
     }

@@ -68,6 +68,13 @@ def _guards(rules: ServiceRules) -> Iterator[str]:
     if guards.grace_s:
         grace = format_duration(guards.grace_s)
         yield f"grace: schedules, age and slow forecasts wait {grace} after a start"
+    leave = rules.restart.leave
+    if leave is not None:
+        at_most = format_duration(leave.at_most_s)
+        yield (
+            f"busy: the service is asked and may put a restart off, for {at_most} in all; for a "
+            "forecast until its memory may not last"
+        )
     if rules.group is not None:
         yield _group(rules.group)
     yield (

@@ -7,7 +7,13 @@ restart takes effect after `restart_ticks`; the machine kills the service when i
 
 from dataclasses import dataclass, field
 
-from leakguard.core.decision import BendLimits, CheckHealth, LookUpLimits, RestartService
+from leakguard.core.decision import (
+    AskLeave,
+    BendLimits,
+    CheckHealth,
+    LookUpLimits,
+    RestartService,
+)
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import Event
 from leakguard.core.inbox import Outcome, OutcomeKind, Request
@@ -100,6 +106,14 @@ class Simulation:
                     self._due.append((self._ticks + self.restart_ticks, action))
                 case LookUpLimits() | BendLimits():
                     self._bend(action)
+                case AskLeave():
+                    self._outcomes.append(
+                        Outcome(
+                            action_id=action.id,
+                            service=action.service,
+                            kind=OutcomeKind.GRANTED,
+                        )
+                    )
                 case CheckHealth():
                     self._outcomes.append(
                         Outcome(

@@ -1,18 +1,20 @@
 """Drain and hooks against real HTTP servers on loopback and real commands."""
 
 import json
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from leakguard.core.decision import RestartService, RunAfter
-from leakguard.core.inbox import Told
+from leakguard.core.decision import AskLeave, RestartService, RunAfter
+from leakguard.core.inbox import Outcome, OutcomeKind, Told
 from leakguard.core.plan import (
     ErrandPlan,
     HookSpec,
@@ -299,3 +301,102 @@ def test_the_answer_may_be_json_in_pieces(httpserver: HTTPServer) -> None:
     told = answers(httpserver, chunks, Response(status=200))
     (one,) = before(drained(httpserver.url_for("/drain")))
     assert (one.ok, len(told)) == (True, 2)
+
+
+def asked(question: Question) -> Outcome:
+    """Ask a service for leave."""
+    ask = AskLeave(
+        id="a-1/leave", service="worker", trigger=Trigger.MANUAL, reason="x", within_s=1.0
+    )
+    return errands_of(ErrandPlan(ask=question)).ask(ask, 4711, Event())
+
+
+@pytest.mark.parametrize(
+    ("response", "kind", "again_s"),
+    [
+        (Response(status=200), OutcomeKind.GRANTED, None),
+        (Response(status=503, headers={"Retry-After": "300"}), OutcomeKind.REFUSED, 300.0),
+        (Response(status=409, headers={"Retry-After": "7"}), OutcomeKind.REFUSED, 7.0),
+        (Response(status=429, headers={"Retry-After": "0"}), OutcomeKind.REFUSED, 0.0),
+        (Response('{"busy": true, "again_in": "5m"}'), OutcomeKind.REFUSED, 300.0),
+        (Response('{"busy": true}', status=503), OutcomeKind.REFUSED, None),
+        (Response('{"busy": false}'), OutcomeKind.GRANTED, None),
+        (Response(status=503), OutcomeKind.GRANTED, None),
+        (Response("[]", status=404), OutcomeKind.GRANTED, None),
+    ],
+)
+def test_leave_by_http(
+    httpserver: HTTPServer, response: Response, kind: OutcomeKind, again_s: float | None
+) -> None:
+    """Only what is clearly busy is; a fault of the service is leave."""
+    httpserver.expect_request("/ask", method="POST").respond_with_response(response)
+    outcome = asked(Question(http=httpserver.url_for("/ask")))
+    assert (outcome.kind, outcome.again_s) == (kind, again_s)
+    in_vain = kind is OutcomeKind.GRANTED and response.status_code != 200
+    assert outcome.message.startswith("it was asked for leave in vain (answered ") is in_vain
+
+
+def test_an_http_date_says_when_to_ask_again(httpserver: HTTPServer) -> None:
+    """Retry-After has two forms."""
+    when = formatdate(CLOCK.now().wall_s + 100, usegmt=True)
+    answer = Response(status=503, headers={"Retry-After": when})
+    httpserver.expect_request("/ask").respond_with_response(answer)
+    again_s = asked(Question(http=httpserver.url_for("/ask"))).again_s
+    assert again_s is not None
+    assert 90 <= again_s <= 101
+
+
+def test_a_service_that_says_why_is_quoted(httpserver: HTTPServer) -> None:
+    """In one line, however it wrote it."""
+    answer = Response('{"busy": true, "again_in": "1m", "reason": "batch 7\\nruns"}')
+    httpserver.expect_request("/ask").respond_with_response(answer)
+    assert asked(Question(http=httpserver.url_for("/ask"))).message == "batch 7 runs"
+
+
+def test_a_service_that_sends_its_answer_letter_by_letter_is_not_waited_for() -> None:
+    """The time holds for the whole answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        over = Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                for letter in b"HTTP/1.1 503 no" + b" " * 1000:
+                    if over.wait(0.2):
+                        return
+                    connection.send(bytes([letter]))
+
+        thread = Thread(target=drip)
+        thread.start()
+        port = server.getsockname()[1]
+        outcome = asked(Question(http=f"http://127.0.0.1:{port}/ask"))
+        over.set()
+        thread.join(20)
+    assert (outcome.kind, outcome.message) == (
+        OutcomeKind.GRANTED,
+        "it was asked for leave in vain (no answer in time)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "again_s", "words"),
+    [
+        ("0", OutcomeKind.GRANTED, None, ""),
+        ("print('5m\\nbatch 7'); raise SystemExit(75)", OutcomeKind.REFUSED, 300.0, "batch 7"),
+        ("raise SystemExit(75)", OutcomeKind.REFUSED, None, ""),
+    ],
+)
+def test_leave_by_command(code: str, kind: OutcomeKind, again_s: float | None, words: str) -> None:
+    """75 is EX_TEMPFAIL of sysexits.h."""
+    outcome = asked(Question(command=(sys.executable, "-S", "-c", code)))
+    assert (outcome.kind, outcome.again_s, outcome.message) == (kind, again_s, words)
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(1)", "import time; time.sleep(60)"])
+def test_a_command_that_fails_or_hangs_is_leave(code: str) -> None:
+    """And it is told."""
+    outcome = asked(Question(command=(sys.executable, "-S", "-c", code)))
+    assert (outcome.kind, "asked for leave in vain" in outcome.message) == (
+        OutcomeKind.GRANTED,
+        True,
+    )

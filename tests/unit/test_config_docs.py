@@ -14,6 +14,7 @@ from leakguard.config import json_schema, load, reference
 from leakguard.config.document import loadable
 from leakguard.config.problems import keys_of
 from leakguard.config.restarting import (
+    Ask,
     Drain,
     Forecast,
     Group,
@@ -30,9 +31,8 @@ from leakguard.config.values import options_model
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config" / "leakguard.example.yaml"
 MODELS: list[type[BaseModel]] = [
-    Defaults, Drain, Forecast, Group, Health, Hook, Http, MaxRestarts, Restart, Route, Schedule,
-    Service,
-    Settings, StateFile, Threshold,
+    Ask, Defaults, Drain, Forecast, Group, Health, Hook, Http, MaxRestarts, Restart, Route,
+    Schedule, Service, Settings, StateFile, Threshold,
 ]  # fmt: skip
 
 

@@ -181,6 +181,8 @@ ONE_PROBLEM = [
     (restart('health: {tcp: "x:1", every: 2m}'), "config.yaml:4: services.w.restart.health.every: is longer than within - make it shorter"),
     (restart("drain: {wait: 1s}"), "config.yaml:4: services.w.restart.drain: must have exactly one of http and command, found none"),
     (restart('drain: {http: "http://x/", command: [a]}'), "config.yaml:4: services.w.restart.drain: must have exactly one of http and command, found http, command"),
+    (restart("ask: {within: 1s}"), "config.yaml:4: services.w.restart.ask: must have exactly one of http and command, found none"),
+    (restart('ask: {http: "http://x/", within: 9s}'), "config.yaml:4: services.w.restart.ask.within: is more than 8s - a person waits for it"),
     (restart("drain: {command: []}"), "config.yaml:4: services.w.restart.drain.command: must not be empty - "),
     (restart('drain: {http: "http://x/", wait: 1m}, deadline: 1m'), "config.yaml:4: services.w.restart.deadline: drain and hooks before the restart may take 1m - make it at least 1m 10s, or leave it out"),
     (restart("before: {command: [x], within: 2m}, deadline: 1m"), "config.yaml:4: services.w.restart.deadline: drain and hooks before the restart may take 2m - make it at least 2m 10s, or leave it out"),

@@ -14,6 +14,7 @@ from leakguard.core.policy import (
     CatchUp,
     ForecastRule,
     GuardRules,
+    LeaveRules,
     Mode,
     Pacing,
     Policy,
@@ -136,6 +137,14 @@ services:
     )
     rules = service.rules.restart
     assert (rules.deadline_s, rules.prelude_s, rules.after) == (74.0, 14.0, True)
+
+
+def test_whom_to_ask_becomes_a_plan_and_its_bounds_become_rules(tmp_path: Path) -> None:
+    """The engine needs the times, the shell whom to ask."""
+    text = "services: {a: {target: {cmdline: a}, restart: {ask: {command: [busy], at_most: 2h}}}}"
+    service = load_service(tmp_path, text)
+    assert service.errands.ask == Question(command=("busy",))
+    assert service.rules.restart.leave == LeaveRules(within_s=5.0, at_most_s=7200.0)
 
 
 def test_a_plain_url_is_a_drain(tmp_path: Path) -> None:

@@ -29,17 +29,17 @@ def flying(restart: RestartRules | None = None) -> Bench:
     return bench
 
 
-def done(bench: Bench, *told: Told) -> Outcome:
-    """Make what the executor says of drain, hooks and driver."""
+def prepared(bench: Bench, *told: Told) -> Outcome:
+    """Make what the executor says of drain and hooks."""
     flight = bench.service.record.flight
     assert flight is not None
-    return Outcome(action_id=flight.action_id, service=NAME, kind=OutcomeKind.DONE, told=told)
+    return Outcome(action_id=flight.action_id, service=NAME, kind=OutcomeKind.PREPARED, told=told)
 
 
 def test_the_end_of_a_restart_says_what_was_done_before_it() -> None:
     """And where the output is."""
     bench = flying()
-    bench.see(812, outcomes=(done(bench, WELL),))
+    bench.see(812, outcomes=(prepared(bench, WELL),))
     (event,) = bench.see(96, pid=101).events
     assert (event.kind, event.details["prepared"], event.details["hook_output"]) == (
         EventKind.RESTART_SUCCEEDED,
@@ -51,7 +51,7 @@ def test_the_end_of_a_restart_says_what_was_done_before_it() -> None:
 def test_a_failed_hook_is_an_event_and_ends_nothing() -> None:
     """The restart goes on, and people are told."""
     bench = flying()
-    (event,) = bench.see(812, outcomes=(done(bench, WELL, BAD),)).events
+    (event,) = bench.see(812, outcomes=(prepared(bench, WELL, BAD),)).events
     assert (event.kind, event.severity) == (EventKind.HOOK_FAILED, Severity.WARNING)
     assert event.message == f"before the restart of {NAME}: jcmd: exit code 1; the restart went on"
     assert bench.service.record.flight is not None

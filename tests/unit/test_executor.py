@@ -343,13 +343,16 @@ def hooked(code: str) -> Errands:
 
 @pytest.mark.parametrize("code", ["pass", "raise SystemExit(1)"], ids=["well", "failed"])
 def test_hooks_come_before_the_driver_and_never_stop_it(code: str) -> None:
-    """The outcome carries what came of them."""
+    """What came of them is known before anything that the driver does can be seen."""
     bench = Bench(errands=hooked(code))
     bench.drivers["a"], bench.here["a"] = ScriptedDriver(), OLD
     bench.restart("a")
-    outcome = bench.outcome()
-    assert (outcome.kind, len(bench.drivers["a"].orders)) == (OutcomeKind.DONE, 1)
-    assert [one.ok for one in outcome.told] == [code == "pass"]
+    prepared, done = bench.outcome(), bench.outcome()
+    assert (prepared.kind, [one.ok for one in prepared.told]) == (
+        OutcomeKind.PREPARED,
+        [code == "pass"],
+    )
+    assert (done.kind, len(bench.drivers["a"].orders)) == (OutcomeKind.DONE, 1)
 
 
 def test_what_a_failing_driver_leaves_carries_the_hooks_too() -> None:
@@ -357,8 +360,7 @@ def test_what_a_failing_driver_leaves_carries_the_hooks_too() -> None:
     bench = Bench(errands=hooked("pass"))
     bench.drivers["a"], bench.here["a"] = ScriptedDriver(error=DriverError("no")), OLD
     bench.restart("a")
-    outcome = bench.outcome()
-    assert (outcome.kind, len(outcome.told)) == (OutcomeKind.FAILED, 1)
+    assert [bench.outcome().kind for _ in range(2)] == [OutcomeKind.PREPARED, OutcomeKind.FAILED]
 
 
 def test_after_the_hooks_it_looks_again(tmp_path: Path) -> None:
@@ -375,7 +377,8 @@ def test_after_the_hooks_it_looks_again(tmp_path: Path) -> None:
         children=Children(run_here, bench.clock), health={}, errands=bench.errands,
     )  # fmt: skip
     bench.restart("a")
-    assert (bench.outcome().kind, bench.drivers["a"].orders) == (OutcomeKind.STALE, [])
+    assert [bench.outcome().kind for _ in range(2)] == [OutcomeKind.PREPARED, OutcomeKind.STALE]
+    assert bench.drivers["a"].orders == []
 
 
 def test_limits_are_bent_in_the_cgroup_where_the_driver_cannot(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ PASSES = {
     Guard.BLACKOUT: {Trigger.MANUAL, Trigger.RESPAWN},
     Guard.WINDOW: set(Trigger) - {Trigger.MAX_AGE},
     Guard.GRACE: {Trigger.MANUAL, Trigger.RESPAWN, Trigger.THRESHOLD, Trigger.EXHAUSTION},
+    Guard.BUSY: {Trigger.RESPAWN, Trigger.EXHAUSTION},
     Guard.OBSERVE: {Trigger.MANUAL, Trigger.RESPAWN},
 }
 
@@ -120,6 +121,7 @@ HELD: dict[Guard, tuple[ServiceState, ServiceRules, bool]] = {
     Guard.BREAKER: (replace(FREE, record=record(restarts=restarts(9, 8, 7, 6))), FREE_RULES, True),
     Guard.STORE: (FREE, FREE_RULES, False),
     Guard.GROUP: (FREE, FREE_RULES, True),
+    Guard.BUSY: (FREE, FREE_RULES, True),
     Guard.FUTILE: (
         replace(FREE, assessment=filling(0.75), record=record(futility=IN_VAIN)),
         FREE_RULES,
@@ -139,7 +141,10 @@ HELD: dict[Guard, tuple[ServiceState, ServiceRules, bool]] = {
     Guard.OBSERVE: (FREE, guarded(mode=Mode.OBSERVE), True),
 }
 """For each guard, a state in which it and no other has a reason."""
-ELSEWHERE: dict[Guard, str] = {Guard.GROUP: "group workers: another one is being restarted"}
+ELSEWHERE: dict[Guard, str] = {
+    Guard.GROUP: "group workers: another one is being restarted",
+    Guard.BUSY: "it is busy; it is asked again in 5m",
+}
 """What is found beyond the service, for the guards that look there."""
 
 
@@ -194,9 +199,9 @@ def test_force(guard: Guard) -> None:
     assert [v.guard for v in vetoes] == ([guard.value] if holds else [])
 
 
-def test_only_pause_and_breaker_yield_to_force() -> None:
+def test_only_pause_breaker_and_busy_yield_to_force() -> None:
     """The set is named, so that a new guard does not get into it unseen."""
-    assert {Guard.PAUSED, Guard.BREAKER} == YIELDS_TO_FORCE
+    assert {Guard.PAUSED, Guard.BREAKER, Guard.BUSY} == YIELDS_TO_FORCE
 
 
 def test_vetoes_come_in_the_order_of_the_guards() -> None:

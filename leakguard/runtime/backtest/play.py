@@ -9,7 +9,14 @@ straight line between two recorded samples.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from leakguard.core.decision import BendLimits, CheckHealth, LookUpLimits, RestartService, RunAfter
+from leakguard.core.decision import (
+    AskLeave,
+    BendLimits,
+    CheckHealth,
+    LookUpLimits,
+    RestartService,
+    RunAfter,
+)
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
 from leakguard.core.inbox import Outcome, OutcomeKind, Request, ScheduleDue
@@ -255,6 +262,11 @@ class Play:
                         action_id=action.id, service=SERVICE, kind=OutcomeKind.HEALTHY
                     )
                     self._outcomes = (healthy,)
+                case AskLeave():
+                    granted = Outcome(
+                        action_id=action.id, service=SERVICE, kind=OutcomeKind.GRANTED
+                    )
+                    self._outcomes = (granted,)
                 case RunAfter() | LookUpLimits() | BendLimits():
                     pass
 
