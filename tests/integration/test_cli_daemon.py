@@ -102,7 +102,8 @@ def test_why_tells_the_story_with_its_numbers(capsys: Capture) -> None:
         "worker (pid 4711, 3d 3h old, watching) held 812 MiB (auto) at Sun 22 Nov 21:00:00. "
         "It is judged leaking (grows in 41 of 42 bins), growing by 21.0 MiB/h. 212 MiB are left "
         "below the cgroup limit of /jobs/worker, gone by Mon 23 Nov 07:05 (01:40 to beyond 30 "
-        "days). The last decision: hold (forecast): the window at 03:00 comes first. Next: the "
+        "days). Of its last 20 forecasts 18 came inside the range, 1 came before it. "
+        "The last decision: hold (forecast): the window at 03:00 comes first. Next: the "
         "threshold of 920 MiB is 108 MiB away, the next scheduled restart is Mon 23 Nov 02:00:00, "
         "3 restarts are left before the breaker opens; a restart is carried out."
     )
