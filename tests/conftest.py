@@ -130,11 +130,20 @@ def lacks_vm() -> str | None:
     return None
 
 
+@functools.cache
+def lacks_podman() -> str | None:
+    """Why a test marked `podman` cannot run here, or None."""
+    if shutil.which("podman") is None or shutil.which("docker") is None:
+        return "no podman with a docker command: apt install podman docker.io"
+    return lacks_root()
+
+
 LACKS: dict[str, Callable[[], str | None]] = {
     "root": lacks_root,
     "docker": lacks_docker,
     "pools": lacks_pools,
     "supervisord": lacks_supervisord,
+    "podman": lacks_podman,
     "systemd": lacks_systemd,
     "vm": lacks_vm,
 }

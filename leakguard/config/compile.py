@@ -40,6 +40,7 @@ class Compiler:
         return Plan(
             host=host,
             services=self._services(host),
+            groups=tuple(together.group_rules(settings.groups).values()),
             channels=channels,
             alerts=self._alerts(settings.alerts, host),
             http=self._http(settings.http),

@@ -98,6 +98,7 @@ class ServiceCompiler:
             detector=self._detector(loc),
             health=_health(service.restart.health),
             errands=errand_plan(service.restart),
+            timezone=service.timezone or self.timezone,
             where=self.origins.place(loc),
         )
 

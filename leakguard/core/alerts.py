@@ -114,6 +114,8 @@ TOPICS: Mapping[EventKind, Topic] = {
     EventKind.STORE_RECOVERED: Topic(name="store", resolves=True),
     EventKind.DELIVERY_FAILED: Topic(name="delivery"),
     EventKind.DELIVERY_RECOVERED: Topic(name="delivery", resolves=True),
+    EventKind.LABELS_REJECTED: Topic(name="labels"),
+    EventKind.LABELS_ACCEPTED: Topic(name="labels", resolves=True),
     EventKind.CONFIG_REJECTED: Topic(name="config"),
     EventKind.CONFIG_RELOADED: Topic(name="config", resolves=True),
     EventKind.DAEMON_STARTED: Topic(name="config", resolves=True, notice=True),
@@ -158,6 +160,8 @@ _TITLES: Mapping[EventKind, str] = {
     EventKind.STORE_RECOVERED: "leakguard on {host} writes its state again",
     EventKind.DELIVERY_FAILED: "leakguard on {host} cannot deliver alerts",
     EventKind.DELIVERY_RECOVERED: "leakguard on {host} delivers alerts again",
+    EventKind.LABELS_REJECTED: "{service} on {host} has labels that cannot be used",
+    EventKind.LABELS_ACCEPTED: "the labels of {service} on {host} are in force",
     EventKind.CONFIG_REJECTED: "leakguard on {host} keeps its old configuration",
     EventKind.CONFIG_RELOADED: "leakguard on {host} has a new configuration",
 }

@@ -21,6 +21,8 @@ def take(
 
 def mark(tick: Tick, name: str, calendars: Mapping[str, Calendar]) -> None:
     """Hand a service the calendar of its entry."""
-    service, calendar = tick.service(name), calendars.get(name.partition(":")[0], NOTHING)
+    service, calendar = tick.service(name), calendars.get(name, NOTHING)
+    if calendar == NOTHING:
+        calendar = calendars.get(name.partition(":")[0], NOTHING)
     if service.calendar is not calendar:
         tick.put(replace(service, calendar=calendar))

@@ -11,8 +11,11 @@ from leakguard.core.tick import Tick
 
 def note(tick: Tick, request: ScheduleDue) -> None:
     """Make a restart of every service of the entry due; the moment itself is dealt with."""
-    for name in [n for n in tick.services if n.partition(":")[0] == request.service]:
+    owner = tick.rules_of(request.service)
+    for name in [n for n in tick.services if request.service in {n, n.partition(":")[0]}]:
         rules = tick.rules_of(name)
+        if rules and owner and rules.policy.schedules != owner.policy.schedules:
+            continue  # it has times of its own
         answer = (
             propose.by_schedule(request, tick.service(name), rules, tick.now) if rules else None
         )

@@ -57,7 +57,7 @@ from leakguard.core.kill_news import Heard
 from leakguard.core.kills import NamedKill
 from leakguard.core.observe import observe
 from leakguard.core.pace import pace
-from leakguard.core.policy import Proposal, ServiceRules
+from leakguard.core.policy import Proposal, ServiceRules, rules_among
 from leakguard.core.sample import Absent, Reading, Sample, Snapshot
 from leakguard.core.severity import Severity
 from leakguard.core.state import ServiceRecord, State
@@ -116,7 +116,7 @@ class Rules:
 
     def of(self, service: str) -> ServiceRules | None:
         """Give the rules of a guarded service; `worker:2` follows those of `worker`."""
-        return self.services.get(service.partition(":")[0])
+        return rules_among(self.services, service)
 
     def detector_of(self, service: str) -> Detector | None:
         """Give the detector of a guarded service."""

@@ -65,6 +65,8 @@ class EventKind(StrEnum):
     DELIVERY_RECOVERED = "DeliveryRecovered"
     DAEMON_STARTED = "DaemonStarted"
     DAEMON_STOPPED = "DaemonStopped"
+    LABELS_ACCEPTED = "LabelsAccepted"
+    LABELS_REJECTED = "LabelsRejected"
     CONFIG_RELOADED = "ConfigReloaded"
     CONFIG_REJECTED = "ConfigRejected"
 

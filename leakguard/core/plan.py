@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from leakguard.core.alerts import AlertRules
-from leakguard.core.policy import ServiceRules
+from leakguard.core.policy import GroupRules, ServiceRules
 from leakguard.core.units import MIB, Secret
 
 
@@ -90,6 +90,8 @@ class ServicePlan:
     detector: PluginSpec = PluginSpec(key="envelope")
     health: HealthSpec | None = None
     errands: ErrandPlan = ErrandPlan()
+    timezone: str = "UTC"
+    """Of the schedules that labels of its matches bring."""
     where: str = ""
 
 
@@ -128,6 +130,7 @@ class Plan:
 
     host: str
     services: tuple[ServicePlan, ...]
+    groups: tuple[GroupRules, ...] = ()
     channels: tuple[ChannelPlan, ...] = ()
     alerts: AlertRules = field(default_factory=AlertRules)
     http: HttpPlan = field(default_factory=HttpPlan)

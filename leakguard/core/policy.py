@@ -1,5 +1,6 @@
 """What the operator wants: when a restart should be proposed, and the proposals themselves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -218,6 +219,11 @@ class ServiceRules:
     pacing: Pacing = field(default_factory=Pacing)
     restart: RestartRules = field(default_factory=RestartRules)
     group: GroupRules | None = None
+
+
+def rules_among(services: Mapping[str, ServiceRules], service: str) -> ServiceRules | None:
+    """Give the rules of a service: its own, or those of its entry (`worker:2`: `worker`)."""
+    return services.get(service) or services.get(service.partition(":")[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

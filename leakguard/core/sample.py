@@ -64,6 +64,10 @@ class Location:
     """Short name of the root process, for people."""
     member: str = ""
     """The manager's own name of this match (a unit, a container), where one entry has several."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What is set on this match itself (labels), by the words after `leakguard.`, as text."""
+    stop_within_s: float | None = None
+    """How long its manager waits for it to stop before it kills; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

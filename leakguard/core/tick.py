@@ -17,7 +17,7 @@ from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
 from leakguard.core.guards import restarts_today
 from leakguard.core.instant import Instant
-from leakguard.core.policy import ServiceRules
+from leakguard.core.policy import ServiceRules, rules_among
 from leakguard.core.sample import Sample
 from leakguard.core.series import Series
 from leakguard.core.severity import Severity
@@ -70,7 +70,7 @@ class Tick:
 
     def rules_of(self, service: str) -> ServiceRules | None:
         """Give the rules of a guarded service; `worker:2` follows those of `worker`."""
-        return self.rules.get(service.partition(":")[0])
+        return rules_among(self.rules, service)
 
     def next_id(self) -> str:
         """Give an id that is unique over the life of the state and equal in a replay."""

@@ -7,20 +7,18 @@ spends nor waits for the restart policy's retries.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import ClassVar
 
 from leakguard.core.errors import DriverError, ReadingError, UnitError
 from leakguard.core.sample import Incarnation, Location
-from leakguard.core.units import Seconds, counted, format_bytes, format_duration, parse_duration
+from leakguard.core.units import Seconds, counted, format_bytes, format_duration
 from leakguard.drivers.base import Driver, DriverContext, MemoryLimits, RestartOrder, Stopped
 from leakguard.linux.containers import NO_LIMIT, NOT_FOUND, Container, Containers, Stop, id_in
 from leakguard.linux.engine_api import Engine, EngineError, read_address
 from leakguard.plugins import doc
 
-STOP_LABEL = "leakguard.stop-timeout"
 NOBODY = "0" * 64
 """An id that no container has."""
 _LONGEST_STOP_S = 86400.0
@@ -236,10 +234,7 @@ class DockerDriver(Driver):
         return found
 
     def _how(self, container: Container, order: RestartOrder) -> Stop:
-        after_s: float | None = self._options.stop_timeout or None
-        if after_s is None and STOP_LABEL in container.labels:
-            with suppress(UnitError):  # a bad label is told where labels are read
-                after_s = min(parse_duration(container.labels[STOP_LABEL]), _LONGEST_STOP_S)
+        after_s = self._options.stop_timeout or container.stop_within_s()
         return Stop(after_s=after_s, deadline_s=order.deadline_s, cancelled=order.cancelled)
 
     def _problems(self, location: Location | None) -> Iterator[str]:
@@ -250,6 +245,12 @@ class DockerDriver(Driver):
             yield (
                 f"container {container.name} runs as pid {container.pid}, the service as "
                 f"{location.root.pid}: name the service's own container"
+            )
+        if self._options.stop_timeout >= self._context.deadline_s:
+            yield (
+                f"the stop may take {format_duration(self._options.stop_timeout)}, and the restart "
+                f"must be done within {format_duration(self._context.deadline_s)}: make "
+                "restart.deadline longer"
             )
         if not self._may:
             self._ask(container, "restart", self._try_right)

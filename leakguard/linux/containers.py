@@ -7,6 +7,8 @@ from threading import Event
 from typing import Any
 from urllib.parse import quote
 
+from leakguard.core.errors import UnitError
+from leakguard.core.units import parse_duration
 from leakguard.linux.engine_api import Engine, EngineError
 
 USUAL_STOP_S = 10.0
@@ -14,6 +16,8 @@ USUAL_STOP_S = 10.0
 MARGIN_S = 30.0
 """How much longer than a stop may take we wait for the engine's answer: it must not look failed
 while the engine goes on."""
+PREFIX = "leakguard."
+STOP_LABEL = f"{PREFIX}stop-timeout"
 NOT_FOUND = 404
 NO_LIMIT = 2**63 - 4096
 """What the kernel takes for no limit: an engine has no other way to take one back."""
@@ -44,16 +48,28 @@ class Container:
     """Memory and swap together; -1: swap without limit."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    def labelled_stop_s(self) -> float | None:
+        """Give the stop time-out of its label; None without one that can be read."""
+        try:
+            return min(parse_duration(self.labels[STOP_LABEL]), _LONGEST_STOP_S)
+        except (KeyError, UnitError):  # a bad label is told where labels are read
+            return None
+
+    def stop_within_s(self) -> float:
+        """Give how long its stop may take."""
+        labelled = self.labelled_stop_s()
+        return self.stop_s if labelled is None else labelled
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """How a container is stopped: KILL after `after_s`, None: after what it was made with.
+    """How a container is stopped: KILL after `after_s`.
 
     The answer is waited for until `deadline_s`, and longer where the stop may take longer.
     """
 
     cancelled: Event
-    after_s: float | None = None
+    after_s: float = USUAL_STOP_S
     deadline_s: float = 0.0
 
 
@@ -128,12 +144,10 @@ class Containers:
         self.engine.post(path, body={"memory": dict(memory)}, within_s=MARGIN_S)
 
     def _act(self, container: Container, verb: str, stop: Stop) -> None:
-        told = stop.after_s
-        longest = max(container.stop_s if told is None else told, 0.0) + MARGIN_S
         self.engine.post(
             f"/containers/{container.id}/{verb}",
-            None if told is None else {"t": str(int(told))},
-            within_s=max(longest, stop.deadline_s),
+            {"t": str(int(stop.after_s))},  # without it, Podman 4.3 kills at once
+            within_s=max(stop.after_s + MARGIN_S, stop.deadline_s),
             cancelled=stop.cancelled,
         )
 
@@ -172,10 +186,13 @@ def _container(told: object) -> Container:
 
 
 def _stop_s(told: object) -> float:
-    """Give the seconds of a container's own stop time-out; a negative one means for ever."""
-    if not isinstance(told, int) or isinstance(told, bool):
+    """Give the seconds of a container's own stop time-out; a negative one means for ever.
+
+    Zero is what Podman tells where nobody chose one.
+    """
+    if not isinstance(told, int) or told == 0:
         return USUAL_STOP_S
-    return float(told) if told >= 0 else _LONGEST_STOP_S
+    return float(told) if told > 0 else _LONGEST_STOP_S
 
 
 def _objects(told: object) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 By http.client and not by requests: the health gate has http.client already (0.1 MiB of a daemon
 without alert channels), requests costs such a daemon 3.3 MiB of its own memory and 4.9 MiB of RSS.
+With target, driver and this client, a daemon has 0.2 MiB more RSS than with `cmdline` and `signal`.
 A connection serves one request: opening a unix socket takes 30 µs, and nothing is held open while
 the engine is restarted. The version is the newest that both sides know (Engine 29 refuses clients
 below 1.44, Engine 20.10 those above 1.41), asked for once and again when the engine complains.

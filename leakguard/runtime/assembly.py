@@ -31,7 +31,7 @@ from leakguard.runtime.lifecycle import SystemdNotify
 from leakguard.runtime.live import Live
 from leakguard.runtime.rehearsal import Rehearsal
 from leakguard.runtime.scheduler import Scheduler
-from leakguard.runtime.upkeep import Upkeep
+from leakguard.runtime.upkeep import Upkeep, fired, schedules_in
 from leakguard.runtime.victim_watch import VictimWatch
 from leakguard.runtime.wake import MainThread, Wake
 from leakguard.store.opening import open_store
@@ -148,9 +148,16 @@ class Assembly:
                 events=self.lines.write,
                 alerts_stored=self.scheduler.dispatch_now,
                 clock_jumped=self.scheduler.wake,
+                rules_changed=self._plan_schedules,
                 ticked=self._publish,
             ),
         )
+
+    def _plan_schedules(self) -> None:
+        """Follow the times that labels of containers have brought or taken."""
+        if self.scheduler.running:
+            services = self.live.parts.rules.services
+            self.scheduler.replace(schedules_in(services), fired(self.live.state))
 
     def _publish(self, made: Step, snapshot: Snapshot) -> None:
         self.back.publish(View(step=made, parts=self.live.parts, host=snapshot.host))

@@ -126,7 +126,7 @@ class DaemonBack:
 
     def _extras(self, service: str, now: Instant) -> ServiceExtras:
         return ServiceExtras(
-            next_schedule=self._next_schedule(service.partition(":")[0]),
+            next_schedule=self._next_schedule(service),
             cannot_act=self._cannot_act(service),
             next_sample_s=self._agenda.sample_in_s(service, now),
         )

@@ -6,7 +6,7 @@ the inbox. A tick never waits for an action, so sampling is never late because o
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leakguard.core.decision import Action, BendLimits, RestartService, StopService
 from leakguard.core.engine import Inputs, Notice, Step, step
@@ -24,6 +24,7 @@ from leakguard.runtime.executor import Executor
 from leakguard.runtime.inbox import ENDING, Inbox, Mail
 from leakguard.runtime.live import Live
 from leakguard.runtime.record import Recorder
+from leakguard.runtime.slot_rules import SlotRules
 from leakguard.store.base import Store
 
 log = logging.getLogger("leakguard")
@@ -48,6 +49,7 @@ class Outlets:
     events: Callable[[Iterable[Event]], None]
     alerts_stored: Callable[[], None]
     clock_jumped: Callable[[], None]
+    rules_changed: Callable[[], None]
     ticked: Callable[[Step, Snapshot], None]
 
 
@@ -79,6 +81,7 @@ class Daemon:
         self._offset_s: float | None = None
         self._tries_again = False
         self._calendars = Calendars()
+        self._slot_rules = SlotRules()
 
     def replace(self, parts: Parts, collector: Collector) -> None:
         """Take a new configuration; states, flights and breakers go on."""
@@ -115,12 +118,13 @@ class Daemon:
         jump = self._jump(now)
         due = self._in_flight() if ending else self._due(mail, now)
         collected = self._collector.collect(due, now)
+        labels = self._take_labels()
         inputs = Inputs(
             now=now,
             snapshot=collected.snapshot,
             outcomes=mail.outcomes,
             requests=() if ending else mail.requests,
-            notices=(*mail.notices, *jump),
+            notices=(*mail.notices, *jump, *labels),
             durable=self._store.last_commit_durable,
             dropped=(*collected.dropped, *self._not_guarded()),
             cannot_act=self._refusals(collected.snapshot),
@@ -144,6 +148,17 @@ class Daemon:
         if jump:
             self._outlets.clock_jumped()
         return made
+
+    def _take_labels(self) -> tuple[Notice, ...]:
+        """Put in force what labels of what was just found say; gives what people should know."""
+        change = self._slot_rules.change(self._live.parts)
+        if change is None:
+            return ()
+        parts = replace(self._live.parts, rules=change.rules)
+        self._live.parts = parts
+        self._write_recording(lambda recorder: recorder.rules(parts.plan, parts.rules))
+        self._outlets.rules_changed()
+        return change.notices
 
     def _recover(self, mail: Mail, error: Exception) -> None:
         """Answer people, and keep the rest for one more tick: perhaps it was not the mail's fault.

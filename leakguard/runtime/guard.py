@@ -19,7 +19,7 @@ from leakguard.runtime.lifecycle import Signals
 from leakguard.runtime.record import Recorder
 from leakguard.runtime.reload import Reloader
 from leakguard.runtime.takeover import Takeover
-from leakguard.runtime.upkeep import fired, schedules_of
+from leakguard.runtime.upkeep import fired, schedules_in
 from leakguard.runtime.wake import Wake
 
 log = logging.getLogger("leakguard")
@@ -72,7 +72,10 @@ class Guard:
             everything.daemon.recorder = Recorder(Path(options.record), plan, everything.live.state)
         self._note(EventKind.DAEMON_STARTED, Severity.INFO, self._introduction())
         self._tick()
-        everything.scheduler.start(schedules_of(plan), fired(everything.live.state))
+        schedules = schedules_in(
+            everything.live.parts.rules.services
+        )  # the tick may have seen labels
+        everything.scheduler.start(schedules, fired(everything.live.state))
         self._rehearse()
         everything.systemd.say(f"READY=1\nSTATUS={self._introduction()}")
 

@@ -2,21 +2,21 @@
 
     {"leakguard": 1, "rules": …, "state": …}
     {"inputs": …, "decisions": […]}
-    {"rules": …}                       after a reload
+    {"rules": …}                       after a reload, and when labels of a match change them
 
 Secrets are not in it: rules are the engine's, without channels' options.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 from leakguard.core.alerts import AlertRules
 from leakguard.core.codec import to_plain
 from leakguard.core.decision import Decision
-from leakguard.core.engine import Inputs, Step
+from leakguard.core.engine import Inputs, Rules, Step
 from leakguard.core.plan import Plan, PluginSpec
 from leakguard.core.policy import ServiceRules
 from leakguard.core.state import State
@@ -61,6 +61,11 @@ class Recorder:
     def reload(self, plan: Plan) -> None:
         """Add a change of the rules."""
         self._write({"rules": to_plain(RecordedRules.of(plan))})
+
+    def rules(self, plan: Plan, rules: Rules) -> None:
+        """Add a change of the rules that labels brought."""
+        recorded = replace(RecordedRules.of(plan), services=rules.services)
+        self._write({"rules": to_plain(recorded)})
 
     def close(self) -> None:
         """Close the file."""

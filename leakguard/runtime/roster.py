@@ -46,6 +46,8 @@ class Slot:
     located_boot_s: float = float("-inf")
     last_seen_boot_s: float | None = None
     incarnation: Incarnation | None = None
+    seen: Location | None = None
+    """Where it was found last, also while it does not run."""
 
 
 class Roster:
@@ -80,6 +82,10 @@ class Roster:
         """Give the last incarnation seen in each slot, for the roster after a reload."""
         return {n: s.incarnation for n, s in self._slots.items() if s.incarnation is not None}
 
+    def places(self) -> dict[str, Location]:
+        """Give where each service was found last."""
+        return {n: s.seen for n, s in self._slots.items() if s.seen is not None}
+
     def scan(self, now: Instant) -> tuple[str, ...]:
         """Look for new matches of `each` entries; gives the slots that are given up."""
         dropped: list[str] = []
@@ -100,7 +106,7 @@ class Roster:
         old = now.boot_s - slot.located_boot_s >= RELOCATE_S
         if slot.location is None or again or old:
             slot.location = None
-            slot.location = self._locate(service, slot)
+            slot.location = slot.seen = self._locate(service, slot)
             slot.located_boot_s = now.boot_s
         slot.last_seen_boot_s = now.boot_s
         slot.incarnation = slot.location.root
@@ -165,7 +171,8 @@ class Roster:
         for location in [f for f in found if run_key(f.root) not in taken]:
             slot_name = self._slot_for(name, location, free)
             slot = self._slots.setdefault(slot_name, Slot(entry, location.member))
-            slot.location, slot.located_boot_s = location, now.boot_s
+            slot.location = slot.seen = location
+            slot.located_boot_s = now.boot_s
             slot.incarnation = location.root
         return [*dropped, *self._give_up(name, entry, now)]
 

@@ -155,6 +155,11 @@ class Scheduler:
         self.replace(schedules, fired)
         self._scheduler.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not closed."""
+        return bool(self._scheduler.running)
+
     def check(self, schedules: Iterable[Schedule]) -> None:
         """Raise what `replace` would stumble over: an expression or a zone that cannot be used."""
         now = self._now()
@@ -184,13 +189,16 @@ class Scheduler:
                 self._dealt_with[key] = min(max(last, posted.get(key, last)), now)
 
     def next_due(self, service: str) -> str | None:
-        """Give the next scheduled moment of an entry, for people."""
-        times = [
-            job.next_run_time
-            for job in self._scheduler.get_jobs()
-            if job.id.startswith(f"restart/{service}/") and job.next_run_time is not None
-        ]
-        return rfc3339(min(times).timestamp()) if times else None
+        """Give the next scheduled moment of a service, of its entry where it has none, for people.
+
+        In the entry's stead: a service with times of its own does not follow the entry's.
+        """
+        jobs = [job for job in self._scheduler.get_jobs() if job.next_run_time is not None]
+        for owner in (service, service.partition(":")[0]):
+            own = [job.next_run_time for job in jobs if job.id.startswith(f"restart/{owner}/")]
+            if own:
+                return rfc3339(min(own).timestamp())
+        return None
 
     def dispatch_at(self, wall_s: float) -> None:
         """Run the dispatcher at a moment; an earlier one that is asked for already stands.

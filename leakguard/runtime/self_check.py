@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from leakguard.core.errors import LeakguardError, ReadingError, TargetError
+from leakguard.core.events import EventKind
 from leakguard.core.facts import Surroundings, effective_limit, rooms
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.pace import not_guardable
 from leakguard.core.plan import Plan, ServicePlan
-from leakguard.core.policy import Mode
+from leakguard.core.policy import Mode, ServiceRules
 from leakguard.core.sample import Absent, Location, Sample, Scope, Snapshot
 from leakguard.core.units import format_bytes
 from leakguard.drivers.base import Driver
@@ -22,6 +23,7 @@ from leakguard.runtime.collect import Collector
 from leakguard.runtime.errand_words import after_in_words, before_in_words, errand_problems
 from leakguard.runtime.places import look_at_places
 from leakguard.runtime.schedule_words import ScheduleReport, report
+from leakguard.runtime.slot_rules import SlotRules
 from leakguard.runtime.trigger_words import guards_in_words, triggers_in_words
 from leakguard.runtime.unseen import unseen_restarts
 
@@ -227,6 +229,7 @@ class _Look:
         roster, name = self._parts.roster, self._service.rules.name
         roster.scan(now)
         snapshot = self._collector.collect(roster.names(), now).snapshot
+        self._read_labels()
         matches = tuple(self._matches(snapshot))
         driver = next(iter(self._parts.drivers.values()), None)
         self._rehearse()
@@ -236,6 +239,25 @@ class _Look:
             restart=driver.describe() if driver else "",
             who_starts=driver.who_starts() if driver else "",
         )
+
+    def _read_labels(self) -> None:
+        """Go by the rules that labels of the matches change, and say so."""
+        change = SlotRules().change(self._parts)
+        if change is None:
+            return
+        self._parts = replace(self._parts, rules=change.rules)
+        for notice in change.notices:
+            wrong = notice.kind == EventKind.LABELS_REJECTED.value
+            to = self._found.problems if wrong else self._found.notes
+            to.append(f"{notice.service}: {notice.message}")
+
+    def _to(self, service: str) -> list[str]:
+        """Give where what hinders a restart belongs: to observe, none is needed."""
+        acts = self._rules(service).mode is Mode.ACT
+        return self._found.problems if acts else self._found.notes
+
+    def _rules(self, service: str) -> ServiceRules:
+        return self._parts.rules.of(service) or self._service.rules
 
     def _matches(self, snapshot: Snapshot) -> Iterator[MatchReport]:
         for reading in snapshot.readings:
@@ -253,7 +275,7 @@ class _Look:
                 self._found.problems.append(reason)
 
     def _measured(self, sample: Sample, snapshot: Snapshot) -> MatchReport:
-        rules = self._service.rules
+        rules = self._rules(sample.service)
         around = Surroundings(host=snapshot.host, domains=snapshot.domains)
         effective = effective_limit(sample, around, rules)
         limits = tuple(
@@ -283,7 +305,7 @@ class _Look:
         )
 
     def _judge(self, sample: Sample, limit: LimitReport | None) -> None:
-        value, rules = sample.value_bytes, self._service.rules
+        value, rules = sample.value_bytes, self._rules(sample.service)
         measured = f"{sample.service} uses {format_bytes(value)} ({rules.measure.value})"
         if limit is not None and value >= limit.limit_bytes:
             self._found.problems.append(
@@ -326,10 +348,9 @@ class _Look:
         return (root,) if location.scope is Scope.PROCESS else self._machine.proc.tree(root)
 
     def _rehearse(self) -> None:
-        acts = self._service.rules.mode is Mode.ACT
-        to = self._found.problems if acts else self._found.notes
-        to += errand_problems(self._service.errands)
+        self._to(self._service.rules.name).extend(errand_problems(self._service.errands))
         for name in self._parts.roster.names():
+            to = self._to(name)
             driver = self._parts.drivers.get(name)
             if driver is None:
                 continue

@@ -2,10 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from leakguard.core.instant import Clock
 from leakguard.core.plan import Plan
+from leakguard.core.policy import ServiceRules
 from leakguard.core.state import State
 from leakguard.runtime.dispatcher import Dispatcher
 from leakguard.runtime.lifecycle import SystemdNotify
@@ -83,11 +84,21 @@ class Upkeep:
 
 def schedules_of(plan: Plan) -> list[Schedule]:
     """Give every restart schedule of a plan."""
-    return [
-        Schedule(service=s.rules.name, cron=rule.cron, timezone=rule.timezone, delay_s=rule.delay_s)
-        for s in plan.services
-        for rule in s.rules.policy.schedules
-    ]
+    return schedules_in({service.rules.name: service.rules for service in plan.services})
+
+
+def schedules_in(services: Mapping[str, ServiceRules]) -> list[Schedule]:
+    """Give every restart schedule of entries, and of services that have times of their own."""
+    found = []
+    for name, rules in services.items():
+        base = services.get(name.partition(":")[0], rules)
+        if base is not rules and base.policy.schedules == rules.policy.schedules:
+            continue
+        found += [
+            Schedule(service=name, cron=rule.cron, timezone=rule.timezone, delay_s=rule.delay_s)
+            for rule in rules.policy.schedules
+        ]
+    return found
 
 
 def fired(state: State) -> dict[str, float]:
@@ -95,6 +106,7 @@ def fired(state: State) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, service in state.services.items():
         for cron, at in service.record.fired.items():
-            key = Schedule(service=name.partition(":")[0], cron=cron, timezone="").key
-            found[key] = max(at, found.get(key, at))
+            for owner in (name.partition(":")[0], name):
+                key = Schedule(service=owner, cron=cron, timezone="").key
+                found[key] = max(at, found.get(key, at))
     return found

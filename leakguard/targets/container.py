@@ -13,7 +13,7 @@ from typing import ClassVar
 from leakguard.core.errors import ReadingError, TargetError, UnitError
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.cgroupfs import CgroupDir
-from leakguard.linux.containers import Container, Containers, id_in
+from leakguard.linux.containers import PREFIX, Container, Containers, id_in
 from leakguard.linux.engine_api import Engine, EngineError, read_address
 from leakguard.linux.procfs import ProcessGone
 from leakguard.plugins import doc
@@ -98,6 +98,13 @@ class ContainerTarget(Target):
             return f"container with the label {' and '.join(self._labels)}"
         return f"container {self._options.name}"
 
+    def awaits(self, member: str) -> bool:
+        """Tell a container that was stopped from one that was removed."""
+        try:
+            return self._containers.find(member) is not None
+        except EngineError:
+            return True
+
     def _without_answer(
         self, error: EngineError, alive: dict[str, Location]
     ) -> tuple[Location, ...]:
@@ -158,6 +165,8 @@ class ContainerTarget(Target):
             cgroup_path="" if group is None else group.directory,
             name=container.name,
             member=container.name if self._options.many else "",
+            settings=_settings(container),
+            stop_within_s=container.stop_within_s(),
         )
 
     def _refuse(self, container: Container) -> None:
@@ -220,6 +229,11 @@ class ContainerTarget(Target):
         if close:
             return f": did you mean {close[0]!r}?"
         return f": `docker ps --all` lists {len(names)}" if names else ": this engine has none"
+
+
+def _settings(container: Container) -> tuple[tuple[str, str], ...]:
+    labels = sorted(container.labels.items())
+    return tuple((k.removeprefix(PREFIX), v) for k, v in labels if k.startswith(PREFIX))
 
 
 def _oldest_first(found: Iterable[Location]) -> tuple[Location, ...]:

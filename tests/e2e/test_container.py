@@ -202,10 +202,10 @@ def test_leaking_app_is_restarted_before_its_own_limit(engine: Engine, tmp_path:
         engine.remove("rm", "-f", "-v", app, guard)
 
 
-def compose() -> list[str]:
-    """Give the command for the shipped compose file: the old program, or the plug-in of docker."""
+def compose(file: str = "compose.yaml") -> list[str]:
+    """Give the command for a shipped compose file: the old program, or the plug-in of docker."""
     command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    return [*command, "-f", str(REPOSITORY / "config" / "docker" / "compose.yaml")]
+    return [*command, "-f", str(REPOSITORY / "config" / "docker" / file)]
 
 
 def run_compose(host: str, *command: str, timeout_s: float = 120) -> str:
@@ -226,6 +226,12 @@ def run_compose(host: str, *command: str, timeout_s: float = 120) -> str:
 def test_compose_file_loads(docker_host: str) -> None:
     """docker-compose 1.29 and later read the shipped file: the app joins leakguard's namespace."""
     assert "pid: service:leakguard" in run_compose(docker_host, *compose(), "config")
+
+
+def test_compose_file_with_labels_loads(docker_host: str) -> None:
+    """leakguard in the host's PID namespace, and an app that carries the label."""
+    said = run_compose(docker_host, *compose("labels.yaml"), "config")
+    assert ("pid: host" in said, "leakguard.enable" in said) == (True, True)
 
 
 def test_compose_restarts_its_leaking_app(engine: Engine, tmp_path: Path) -> None:

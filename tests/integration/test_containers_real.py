@@ -1,4 +1,4 @@
-"""Real containers that leak, guarded by a real daemon, in a real Docker engine."""
+"""Real containers that leak, guarded by a real daemon: Docker's engine, and Podman's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,21 +10,37 @@ from leakguard.core.units import MIB
 from leakguard.drivers.base import MemoryLimits
 from leakguard.linux.containers import Containers
 from leakguard.linux.engine_api import Engine
-from tests.workloads.containers import Lab, lab_at
-from tests.workloads.guarded import Daemon, until
+from leakguard.runtime.replay import replay
+from tests.workloads.containers import Lab, PrivateEngine, lab_at
+from tests.workloads.guarded import Daemon, started_at, until
 
-pytestmark = [pytest.mark.root, pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 LIMIT = ("--memory", "64m", "--memory-swap", "64m")
 LEAKING = ("--rate", "4MiB", "--to", "200MiB")
 STEADY = ("--to", "1MiB")
+PAST = ("--since", "1m", "--until", "0s")
+ENGINES = [
+    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("podman", marks=pytest.mark.podman),
+]
 
 
-@pytest.fixture(scope="module")
-def engine(docker_host: str) -> Iterator[Lab]:
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lab]:
     """Give an engine with an image."""
-    with lab_at(docker_host) as lab:
-        yield lab
+    if request.param == "docker":
+        with lab_at(request.getfixturevalue("docker_host")) as lab:
+            yield lab
+        return
+    private = PrivateEngine(tmp_path_factory.mktemp("podman"), "podman").start()
+    try:
+        with lab_at(private.host) as lab:
+            yield lab
+    finally:
+        private.stop()
 
 
 @pytest.fixture
@@ -50,8 +66,8 @@ def service(lab: Lab, target: dict[str, Any], **restart: Any) -> dict[str, Any]:
 
 
 def kinds(daemon: Daemon, *wanted: str) -> int:
-    """Count events of some kinds."""
-    return sum(event["event"] in wanted for event in daemon.events())
+    """Count events of some kinds about services; other tests' kills are seen too."""
+    return sum(event["event"] in wanted and bool(event["service"]) for event in daemon.events())
 
 
 @pytest.mark.parametrize("policy", ["no", "always"])
@@ -81,9 +97,32 @@ def test_a_label_guards_each_container_apart(lab: Lab, tmp_path: Path) -> None:
     assert (named, lab.run_of(steady)) == ({f"apps:{leaking}"}, before)
 
 
+def test_labels_are_the_configuration_of_one_container(lab: Lab, tmp_path: Path) -> None:
+    """One acts by its own threshold; a wrong label is told, restarts nothing; a replay agrees."""
+    chosen = f"test.labels={tmp_path.name}"
+    labels = ("leakguard.mode=act", "leakguard.threshold=24MiB", "leakguard.stop-timeout=90s")
+    own = [part for label in (chosen, *labels) for part in ("--label", label)]
+    wrong = [part for label in (chosen, "leakguard.threshold=1") for part in ("--label", label)]
+    leaking = lab.leak("labelled", *LEAKING, run=(*LIMIT, *own))
+    other = lab.leak("wrong", *STEADY, run=(*LIMIT, *wrong))
+    before = lab.run_of(other)
+    entry = service(lab, {"label": chosen}, threshold={"above": "99%"}, forecast=False)
+    record = tmp_path / "record"
+    config = {"services": {"apps": entry | {"mode": "observe"}}}
+    with Daemon(tmp_path, config, extra=["--record", str(record)]) as daemon:
+        done = daemon.wait_for("RestartSucceeded", f"apps:{leaking}", limit_s=60)
+        (told,) = daemon.events("LabelsRejected")
+    assert "is above 24.0 MiB" in done["message"]
+    assert told["message"].startswith(f"container {other}: label leakguard.threshold: '1' is not")
+    assert lab.run_of(other) == before
+    ticks = list(replay(record.read_text("utf-8").splitlines(keepends=True)))
+    assert [t.decisions for t in ticks] == [t.recorded for t in ticks]
+    assert any(tick.decisions for tick in ticks)
+
+
 def test_a_restart_loop_ends(lab: Lab, tmp_path: Path) -> None:
     """A service that starts near its limit gets at most `max_restarts`, then one clear alert."""
-    full = ("--start", "48MiB", "--to", "49MiB")
+    full = ("--start", "46MiB", "--to", "47MiB")
     app = lab.leak("full", *full, run=(*LIMIT, "--restart", "always"))
     entry = service(lab, {"name": app}, max_restarts={"count": 3, "per": "1h"})
     with Daemon(tmp_path, {"services": {"app": entry}}) as daemon:
@@ -120,3 +159,29 @@ def test_a_limit_is_bent_and_given_back(lab: Lab) -> None:
         seen.append(int((group / "memory.limit_in_bytes").read_text("ascii")))
     assert (seen, lab.run_of(app)[0]) == ([96 * MIB, 64 * MIB], found.pid)
     assert MemoryLimits(max_bytes=found.memory_bytes) == MemoryLimits(max_bytes=64 * MIB)
+
+
+@pytest.mark.docker
+def test_an_engine_that_is_killed_in_the_middle(tmp_path: Path) -> None:
+    """One clear error; when the engine is back, no order is left that restarts by surprise."""
+    private = PrivateEngine(tmp_path).start()
+    try:
+        with lab_at(private.host) as lab:
+            stubborn = (*LEAKING, "--ignore-term")
+            app = lab.leak("app", *stubborn, run=("--memory", "256m", "--stop-timeout", "60"))
+            pid = lab.run_of(app)[0]
+            entry = service(lab, {"name": app}, max_restarts={"count": 1, "per": "1h"})
+            entry |= {"limit": "64MiB"}
+            with Daemon(tmp_path, {"services": {"app": entry}}) as daemon:
+                daemon.wait_for("RestartDecided", "app", limit_s=60)
+                until(lambda: "container kill" in lab("events", *PAST), 15, "no TERM was sent")
+                private.kill()
+                failed = daemon.wait_for("RestartFailed", "app", limit_s=20)
+                assert "broke off" in failed["message"]
+                assert started_at(pid) is not None
+                private.start()
+                daemon.wait_for("RestartVetoed", "app", limit_s=60)
+                assert (kinds(daemon, "RestartDecided"), lab.starts(app)) == (1, 1)
+                assert lab.run_of(app)[0] == pid
+    finally:
+        private.stop()

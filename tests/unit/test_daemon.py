@@ -23,7 +23,7 @@ from leakguard.core.policy import (
     ServiceRules,
     ThresholdRule,
 )
-from leakguard.core.sample import Incarnation, Measure, Sample, Snapshot
+from leakguard.core.sample import Incarnation, Location, Measure, Sample, Snapshot
 from leakguard.core.state import State
 from leakguard.core.units import MIB, Amount
 from leakguard.runtime.agenda import Agenda
@@ -121,6 +121,10 @@ class FixedRoster:
         """Give it."""
         return ("worker",)
 
+    def places(self) -> dict[str, Location]:
+        """Say nothing of where it is."""
+        return {}
+
 
 @dataclass
 class World:
@@ -186,6 +190,7 @@ def world() -> World:
             events=order.events.extend,
             alerts_stored=note("alerts"),
             clock_jumped=lambda: jumps.append("jump"),
+            rules_changed=lambda: None,
             ticked=note("published"),
         ),
     )

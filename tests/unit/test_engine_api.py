@@ -198,11 +198,11 @@ def test_the_container_of_a_cgroup(path: str, found: str) -> None:
 
 
 def test_limits_and_stop_times_are_read(engine: FakeEngine) -> None:
-    """The engine's own default of ten seconds; a negative time-out means for ever."""
+    """Ten seconds where none was chosen (Podman says 0); a negative time-out means for ever."""
     client = containers(engine)
     seen = []
-    for told in (None, 240, -1):
+    for told in (None, 0, 240, -1):
         engine.containers[0].stop_timeout = told
         found = client.find("web")
         seen.append(found.stop_s if found else None)
-    assert seen == [10.0, 240.0, 86400.0]
+    assert seen == [10.0, 10.0, 240.0, 86400.0]

@@ -107,9 +107,17 @@ class PrivateEngine:
 
     def start(self) -> Self:
         """Start it and wait until it answers."""
+        # Of a containerd that nobody reaped after a kill, dockerd would believe that it runs.
+        (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
         argv = self._docker() if self.kind == "docker" else self._podman()
         with (self.folder / "engine.log").open("ab") as log:
-            self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                argv,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,  # conmon notes an OOM kill by a file where it was started
+            )
         until(self._answers, START_S, (self.folder / "engine.log").read_text("utf-8")[-2000:])
         return self
 
@@ -120,10 +128,13 @@ class PrivateEngine:
         self.process.wait(STOP_S)
 
     def stop(self) -> None:
-        """Stop it in order."""
+        """Stop it in order, and take away the mounts that a killed one leaves behind."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(STOP_S)
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text("utf-8").splitlines()]
+        for place in sorted((m for m in mounted if m.startswith(f"{self.folder}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", place], check=False)
 
     def _answers(self) -> bool:
         asked = ["docker", "-H", self.host, "version"]
@@ -131,7 +142,7 @@ class PrivateEngine:
 
     def _docker(self) -> list[str]:
         roots = [f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec"]
-        network = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
+        network = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--live-restore"]
         placed = ["-H", self.host, f"--pidfile={self.folder}/pid", "--storage-driver=vfs"]
         return ["dockerd", *roots, *network, *placed]
 
