@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TESTS  ?= tests
 ARGS   ?=
+ROUNDS ?= 5
 
 BIN    := .venv/bin
 STAMP  := .venv/.installed
@@ -10,7 +11,7 @@ LOCKED := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo run test test-vm check scores bench clean constraints
+.PHONY: help demo run test fuzz test-vm check scores bench clean constraints
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,10 @@ run: $(STAMP) ## run the daemon with config/leakguard.example.yaml
 # The environment passes through: LG_TEST_DOCKER_HOST, LG_TEST_REQUIRE_ALL=1 (a skip is a failure).
 test: $(STAMP) ## run the tests but the slow ones (TESTS=tests/unit ARGS="-k name")
 	$(BIN)/python -m pytest $(TESTS) -m "not slow" $(ARGS)
+
+fuzz: $(STAMP) ## run the property tests on examples drawn anew (ROUNDS=5)
+	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; \
+	  LG_TEST_FUZZ=1 $(BIN)/python -m pytest -q tests -m hypothesis $(ARGS) || exit 1; done
 
 test-vm: $(STAMP) ## run machines out of memory in QEMU (root; LG_TEST_VM_SEED=2 draws other cases)
 	$(BIN)/python -m pytest tests/vm -m vm $(ARGS)

@@ -1,4 +1,8 @@
-"""What tests may need from the machine: markers that skip with a reason, and no skip in CI."""
+"""What tests may need from the machine: markers that skip with a reason, and no skip in CI.
+
+Property tests draw the same examples in every run, so that a red run is the change's own fault;
+`make fuzz` (`LG_TEST_FUZZ=1`) draws new ones.
+"""
 
 import contextlib
 import functools
@@ -11,6 +15,11 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("fuzz", print_blob=True)
+settings.load_profile("fuzz" if os.environ.get("LG_TEST_FUZZ") == "1" else "same")
 
 REQUIRE_ALL = os.environ.get("LG_TEST_REQUIRE_ALL") == "1"
 CGROUP_ROOT = Path("/sys/fs/cgroup")
