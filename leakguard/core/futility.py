@@ -1,10 +1,10 @@
 """Futility: restarts that gain nothing are found out, held back, and people told what would help.
 
 Two findings, both of runs that a restart for their memory began, and that wanted the next one:
-- two in a row started full: what they held once they had settled (in 5 s, or at the first look
-  where it did not come to that) was 90 % of the threshold or of
+- two in a row started full: what they held once they had settled was 90 % of the threshold or of
   the limit already, and they were back there sooner than restarts may be apart for ever (`per` /
-  `max_restarts`). A run that lives there for longer is no loop, however near it starts;
+  `max_restarts`). A run that lives there for longer is no loop, however near it starts; and one
+  that still rises has not started with what it rose: a fast leak is full within seconds too;
 - three in a row came back sooner and sooner, the last within minutes: the cause is not in the
   process, but in what it finds again when it starts (a queue, a backlog, files).
 What is measured is what a restart would give back: the limit's use now, less the run's own growth.
@@ -22,6 +22,7 @@ A finding ends when nothing wanted a restart for as long as restarts may be apar
 threshold or the limit was changed, and when a person restarts or resumes the service.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +33,8 @@ from leakguard.core.facts import evidence, limit_words, threshold_bytes
 from leakguard.core.forecast import Room
 from leakguard.core.guards import OURS, probation_s, restarts_left
 from leakguard.core.policy import Proposal, ServiceRules, Trigger
+from leakguard.core.sample import Sample
+from leakguard.core.series import Ring
 from leakguard.core.severity import Severity
 from leakguard.core.state import Futile, Futility, Round, ServiceState
 from leakguard.core.tick import Tick
@@ -43,6 +46,10 @@ TWICE = 2
 """Runs in a row that must have started full, the present one among them."""
 SETTLED_AFTER_S = 5.0
 """A new incarnation this old shows what it started with, and what a restart gave back."""
+AT_ONCE_S = 1.0
+"""What a run holds at this age it started with: no leak is worth a restart every second."""
+SEEN_TO_START_S = 60.0
+"""A run whose first sample is older than this shows no longer what it started with."""
 SHRINK = 0.7
 """Each of three runs lasts at most this share of the one before it."""
 SHORT_S = 900.0
@@ -69,6 +76,33 @@ class _Bar:
     @property
     def full(self) -> bool:
         return self.start_bytes is not None and self.start_bytes >= FULL * self.size_bytes
+
+
+def shows_start(known: int | None, before: Sample | None, sample: Sample) -> bool:
+    """Whether a sample tells what its run started with, or tells it better than those before.
+
+    `known`: what they told, in bytes. `before`: the last of them.
+    """
+    if sample.age_s >= SEEN_TO_START_S:
+        return False
+    if before is None or known is None or before.age_s < SETTLED_AFTER_S:
+        return True
+    return known < FULL * before.value_bytes  # it was rising still
+
+
+def start_bytes(recent: Ring, sample: Sample) -> int | None:
+    """Give what a young run started with: what it holds, less what it rises at its newest pace.
+
+    The pace is that of the second half of its life; None where one look is all there is, unless
+    that was at its very start.
+    """
+    since = sample.at.boot_s - sample.age_s / 2
+    earlier = max(0, bisect_right(recent.times, since) - 1)
+    span = sample.at.boot_s - recent.times[earlier]
+    if span <= 0:
+        return sample.value_bytes if sample.age_s <= AT_ONCE_S else None
+    pace = max(0.0, (sample.value_bytes - recent.values[earlier]) / span)
+    return max(0, int(sample.value_bytes - pace * sample.age_s))
 
 
 def judge(tick: Tick, name: str, proposals: Iterable[Proposal], rules: ServiceRules) -> None:

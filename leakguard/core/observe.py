@@ -4,9 +4,8 @@ import math
 from dataclasses import replace
 from typing import assert_never
 
-from leakguard.core import activity as habits, lasting, learning
+from leakguard.core import activity as habits, futility, lasting, learning
 from leakguard.core.events import EventKind
-from leakguard.core.futility import SETTLED_AFTER_S
 from leakguard.core.guards import remember
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Absent, Reading, Sample, Unreadable
@@ -21,9 +20,6 @@ UNREADABLE_AFTER = 3
 
 RISE_HALF_LIFE_S = 60.0
 """The fastest rise seen counts half after this long."""
-
-SEEN_TO_START_S = 60.0
-"""A run whose first sample is older than this shows no longer what it started with."""
 
 OTHERS = "others"
 """Reason of a restart that leakguard did not cause."""
@@ -66,7 +62,7 @@ def _observe_sample(
     tick.samples.append(sample)
     service = _follow_habits(tick, sample)
     fastest = _fastest(service, sample)
-    born_s, shows_start = service.series.born_s, _shows_its_start(service.sample, sample)
+    born_s, before = service.series.born_s, service.sample
     service.series.append(sample.at.boot_s, sample.value_bytes)
     if service.series.lives != service.record.lives:
         service = tick.amend(sample.service, lives=service.series.lives)
@@ -84,8 +80,9 @@ def _observe_sample(
             ambiguous="",
         )
     )
-    if shows_start:
-        service = tick.amend(sample.service, settled_bytes=sample.value_bytes)
+    if futility.shows_start(service.record.settled_bytes, before, sample):
+        start = futility.start_bytes(service.series.recent, sample)
+        service = tick.amend(sample.service, settled_bytes=start)
     return _follow_up(tick, service, sample)
 
 
@@ -95,12 +92,6 @@ def _since_renewal(service: ServiceState, sample: Sample) -> Sample:
     if renewed is None or service.record.incarnation != sample.incarnation:
         return sample
     return replace(sample, age_s=min(sample.age_s, max(0.0, sample.at.since(renewed))))
-
-
-def _shows_its_start(before: Sample | None, sample: Sample) -> bool:
-    """Whether it is the first of its run, or the first after that has settled."""
-    first = before is None or before.age_s < SETTLED_AFTER_S <= sample.age_s
-    return first and sample.age_s < SEEN_TO_START_S
 
 
 def _follow_habits(tick: Tick, sample: Sample) -> ServiceState:
@@ -198,7 +189,11 @@ def _fastest(service: ServiceState, sample: Sample) -> float:
 def _follow_up(tick: Tick, service: ServiceState, sample: Sample) -> ServiceState:
     """Say what the memory became, once the new incarnation has had time to start."""
     settling = service.record.settling
-    if settling is None or service.record.flight is not None or sample.age_s < SETTLED_AFTER_S:
+    if (
+        settling is None
+        or service.record.flight is not None
+        or sample.age_s < futility.SETTLED_AFTER_S
+    ):
         return service
     before, took = settling.before_bytes, settling.took_s
     sizes = format_bytes(sample.value_bytes)

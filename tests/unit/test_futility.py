@@ -286,3 +286,32 @@ def test_a_new_daemon_knows_it() -> None:
     bench.state = restore(Saved(instance="b", serial=999, records={NAME: record}))
     assert bench.see(210, pid=102, age_s=800.0).actions == ()
     assert len(told(bench)) == 1
+
+
+# ---- what a run started with
+
+
+@pytest.mark.parametrize(
+    ("looks", "start_mib"),
+    [
+        (((0.1, 190),), 190),
+        (((4.0, 190),), None),
+        (((0.5, 20), (3.0, 190), (6.0, 190)), 190),
+        (((1.0, 30), (3.0, 50), (6.0, 80)), 20),
+        (((2.0, 100), (8.0, 190), (16.0, 190)), 190),
+        (((2.0, 100), (8.0, 190), (16.0, 190), (40.0, 230)), 190),
+        (((90.0, 190),), None),
+    ],
+    ids=["at once", "one look", "loads", "leaks", "loads long", "leaks later", "unseen"],
+)
+def test_a_run_started_with_what_it_does_not_still_rise(
+    looks: tuple[tuple[float, float], ...], start_mib: float | None
+) -> None:
+    """One that loads for seconds has settled when it is flat; a leak is full within seconds too."""
+    bench = Bench(rules=guarded(threshold(500)))
+    age_s = 0.0
+    for at_s, mib in looks:
+        bench.see(mib, pid=7, after_s=at_s - age_s, age_s=at_s)
+        age_s = at_s
+    start = None if start_mib is None else start_mib * MIB
+    assert bench.service.record.settled_bytes == start
