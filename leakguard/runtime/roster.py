@@ -222,10 +222,14 @@ def _member_of(slot_name: str) -> str:
 
 
 def _slot_names(name: str, member: str) -> Iterator[str]:
-    """Give the names that slots of one entry, and of one name in it, may have, in order."""
-    if member:
+    """Give the names that slots of one entry, and of one name in it, may have, in order.
+
+    A member called `7` is `worker:7#1`: `worker:7` would be the seventh that has no name.
+    """
+    named = bool(member) and not member.isdecimal()
+    if named:
         yield f"{name}:{member}"
-    for number in count(2 if member else 1):
+    for number in count(2 if named else 1):
         yield f"{name}:{member}#{number}" if member else f"{name}:{number}"
 
 

@@ -301,3 +301,16 @@ def test_a_place_that_nobody_is_awaited_in_was_taken_away() -> None:
         with pytest.raises(TargetError, match=said) as caught:
             roster.where("worker:web", clock.now())
         assert caught.value.taken_away is not awaited
+
+
+def test_a_name_of_digits_is_no_number() -> None:
+    """A container may be called `7`; after a start it is looked for by that name."""
+    target = ScriptedTarget()
+    members(target, ("7", 10), ("8", 11))
+    roster = roster_of(target, each=True)
+    roster.scan(later(FakeClock()))
+    assert pids(roster) == {"worker:7#1": 10, "worker:8#1": 11}
+    again = roster_of(target, each=True, known=roster.known())
+    assert [again.member(name) for name in again.names()] == ["7", "8"]
+    again.scan(later(FakeClock()))
+    assert pids(again) == {"worker:7#1": 10, "worker:8#1": 11}
