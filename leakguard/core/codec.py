@@ -124,7 +124,8 @@ def _read_union(options: tuple[Any, ...], data: object, where: str) -> object:
     kind = data.get("kind") if isinstance(data, dict) else None
     problems = []
     for option in options:
-        if option is type(None) or (kind and getattr(option, "__name__", kind) != kind):
+        other = getattr(option, "TAGGED", False) and kind and option.__name__ != kind
+        if option is type(None) or other:
             continue
         try:
             return _read(option, data, where)

@@ -165,3 +165,23 @@ def test_rules_survive() -> None:
     """The daemon reads what the configuration compiled."""
     rules = guarded(threshold(share=0.8, for_s=60.0))
     assert from_plain(ServiceRules, json.loads(json.dumps(to_plain(rules)))) == rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A value whose own field has the name of the tag."""
+
+    kind: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A value that may hold one."""
+
+    named: Named | None = None
+
+
+def test_a_field_may_be_called_kind() -> None:
+    """The tag tells apart those that carry one, and nobody else."""
+    value = Holder(named=Named(kind="memcg"))
+    assert from_plain(Holder, to_plain(value)) == value
