@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from leakguard.cli._domain_json import domain_to_plain
 from leakguard.core.badness import Candidate
 from leakguard.core.codec import to_plain
 from leakguard.core.findings import need_of, trend_gap, worst
@@ -38,15 +39,7 @@ def _domain(one: DomainDiagnosis, services: tuple[ServiceFacts, ...]) -> Plain:
     facts, domain, need = one.facts, one.facts.domain, need_of(one.facts, services)
     prediction = facts.prediction
     return {
-        "kind": domain.kind.value,
-        "path": domain.path,
-        "version": domain.version,
-        "limit_bytes": domain.limit_bytes,
-        "usage_bytes": domain.usage_bytes,
-        "headroom_bytes": {
-            "low": domain.headroom.low_bytes,
-            "high": domain.headroom.high_bytes,
-        },
+        **domain_to_plain(domain),
         "throttled_from_bytes": domain.throttled_from_bytes,
         "capacity_bytes": need.capacity,
         "steady_bytes": need.steady,

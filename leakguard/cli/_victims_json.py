@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from leakguard.cli._domain_json import domain_to_plain
 from leakguard.core.badness import Candidate, points, why_not
 from leakguard.core.victims import KillerRules
 from leakguard.linux.oom_machine import DomainReport
@@ -30,15 +31,7 @@ def _domain(report: DomainReport, rules: KillerRules) -> Plain:
     rank = {pid: place for place, pid in enumerate(projected)}
     candidates = sorted(report.candidates, key=lambda one: rank.get(one.pid, len(rank)))
     return {
-        "kind": domain.kind,
-        "path": domain.path,
-        "version": domain.version,
-        "limit_bytes": domain.limit_bytes,
-        "usage_bytes": domain.usage_bytes,
-        "headroom_bytes": {
-            "low": domain.headroom.low_bytes,
-            "high": domain.headroom.high_bytes,
-        },
+        **domain_to_plain(domain),
         "left_out_bytes": domain.left_out_bytes,
         "throttled_from_bytes": domain.throttled_from_bytes,
         "total_pages": domain.total_pages,

@@ -59,7 +59,11 @@ def era_of_release(release: str) -> Era | None:
     for mark, era in _BACKPORTED:
         if mark in release:
             return era
-    version = tuple(int(number or 0) for number in numbers.groups())
+    return era_of_version(tuple(int(number or 0) for number in numbers.groups()))
+
+
+def era_of_version(version: tuple[int, ...]) -> Era:
+    """Give the era of an unpatched kernel by its numbers: `(4, 17)`, `(2, 6, 36)`."""
     return next((era for since, era in _FROM if version >= since), Era.LEGACY)
 
 

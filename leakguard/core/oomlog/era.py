@@ -6,7 +6,7 @@ prints and kills no children. Within one format it decides between eras that pri
 
 import re
 
-from leakguard.core.badness import Era
+from leakguard.core.eras import Era, era_of_version
 from leakguard.core.oomlog.report import OomReport, Wording
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
@@ -74,19 +74,11 @@ def _by_lines(wording: Wording, version: tuple[int, int] | None) -> Era | None:
 
 
 _AGES = tuple(Era)
-_BEGINS = (
-    ((5, 9), Era.SIGNED),
-    ((5, 3), Era.LAST_WINS),
-    ((5, 1), Era.FIRST_WINS),
-    ((4, 17), Era.PLAIN_CHILDREN),
-    ((3, 14), Era.RELATIVE_ROOT),
-    ((3, 5), Era.ABSOLUTE_ROOT),
-    ((2, 7), Era.PER_MILLE),
-)
 
 
 def _by_version(version: tuple[int, int]) -> Era:
-    return next((era for first, era in _BEGINS if version >= first), Era.PER_MILLE)
+    era = era_of_version(version)
+    return Era.PER_MILLE if era is Era.LEGACY else era  # the log says which 2.6 it is elsewhere
 
 
 def _version(kernel: str | None) -> tuple[int, int] | None:
