@@ -243,6 +243,7 @@ def alert_for(
 
 _FACT_NAMES: Mapping[str, str] = {
     "value_bytes": "Memory",
+    "trace": "Its course",
     "limit_bytes": "Limit",
     "headroom_bytes": "Headroom",
     "slope_bytes_per_s": "Trend",

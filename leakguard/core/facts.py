@@ -12,6 +12,7 @@ from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import DomainSample, HostSample, Sample, ThrottleSample
 from leakguard.core.state import ServiceState
+from leakguard.core.trace import trace_of
 from leakguard.core.trend import Trend, Verdict
 from leakguard.core.units import format_bytes, format_duration
 
@@ -209,6 +210,7 @@ def evidence(service: ServiceState) -> dict[str, str | int | float | None]:
     return {
         "value_bytes": sample.value_bytes if sample else None,
         "measure": sample.measure.value if sample else None,
+        "trace": trace_of(service.series) or None,
         "slope_bytes_per_s": facts.trend.slope_bytes_per_s if facts else None,
         "verdict": facts.trend.verdict.value if facts else None,
         "limit_kind": near.room.kind.value if near else None,

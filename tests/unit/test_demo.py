@@ -13,7 +13,7 @@ from leakguard.cli._demo.cage import RlimitCage, make_cage
 from leakguard.cli._demo.receiver import SLACK_PATH, WEBHOOK_PATH, Receiver, is_signed, new_secret
 from leakguard.cli._demo.result import ActResult, DemoResult
 from leakguard.cli._demo.scope import parents
-from leakguard.cli._demo.show import Picture, Show, colour, sparkline
+from leakguard.cli._demo.show import Picture, Show, colour
 from leakguard.cli._demo.tally import Fate, Request, Stop, Tally, tally
 from leakguard.core.instant import Instant
 from leakguard.linux.cgroupfs import CgroupFs
@@ -321,21 +321,6 @@ def test_without_a_cgroup_table_and_verdict_say_so() -> None:
     )
     assert ("crashes", "1", "0") in result.rows()
     assert "the kernel was not involved" in result.verdict()
-
-
-def test_sparkline_shows_the_limit_at_full_height() -> None:
-    """Nothing is the lowest block, the limit the full one, and more is not higher."""
-    assert sparkline((0, 50, 100, 200), 100, 4) == "▁▅██"
-
-
-def test_long_history_keeps_its_peaks() -> None:
-    """What does not fit is drawn by the highest value of each share, so no peak is lost."""
-    assert sparkline((0, 100, 0, 0, 50), 100, 3) == "█▁▅"
-
-
-def test_nothing_measured_draws_nothing() -> None:
-    """An empty history is an empty line."""
-    assert sparkline((), 100, 3) == ""
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, "green"), (0.7, "yellow"), (0.8, "red")])

@@ -1,6 +1,5 @@
 """What the viewer sees: lines that stay and, in a terminal, a panel under them that moves."""
 
-import math
 import textwrap
 from dataclasses import dataclass
 from typing import Self, TextIO
@@ -11,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from leakguard.cli._demo.result import DemoResult
+from leakguard.core.trace import sparkline
 from leakguard.core.units import format_bytes
 
 PLAIN_EVERY_S = 5.0
 BAR_CELLS = 40
 TRACE_CELLS = 60
-BLOCKS = "▁▂▃▄▅▆▇█"
 NARROW = 100
 
 
@@ -106,7 +105,7 @@ class Show:
         )
         for act in result.acts:
             name = "guarded" if act.guarded else "unguarded"
-            self._say(f"  {name:10} ", sparkline(act.history, act.limit_bytes, TRACE_CELLS))
+            self._say(f"  {name:10} ", sparkline(act.history, 0, act.limit_bytes, TRACE_CELLS))
         self.console.print()
         self.console.print(table)
         self.console.print(Text(result.verdict(), style="red" if result.failed else "green"))
@@ -117,14 +116,6 @@ def colour(share: float, threshold: float) -> str:
     if share >= threshold:
         return "red"
     return "yellow" if share >= 0.75 * threshold else "green"
-
-
-def sparkline(history: tuple[int, ...], limit_bytes: int, cells: int) -> str:
-    """Draw all values in at most `cells` blocks, the highest of each share, the limit as full."""
-    steps, bucket = len(BLOCKS) - 1, max(1, math.ceil(len(history) / cells))
-    highest = (max(history[at : at + bucket]) for at in range(0, len(history), bucket))
-    shares = (min(1.0, used / limit_bytes) for used in highest)
-    return "".join(BLOCKS[round(share * steps)] for share in shares)
 
 
 def _panel(picture: Picture) -> Group:
@@ -139,7 +130,7 @@ def _panel(picture: Picture) -> Group:
         f"{format_bytes(picture.used_bytes)} of {format_bytes(picture.limit_bytes)}",
     )
     trace = Text.assemble(
-        ("so far   ", "dim"), sparkline(picture.history, picture.limit_bytes, TRACE_CELLS)
+        ("so far   ", "dim"), sparkline(picture.history, 0, picture.limit_bytes, TRACE_CELLS)
     )
     head = Text(f"{picture.act}, {picture.elapsed_s:.0f} s", style="bold cyan")
     return Group(Text(""), head, bar, trace, Text(_counts(picture)))
