@@ -59,6 +59,7 @@ class Compiler:
             timezone=zone if is_timezone(zone) else "UTC",
             host=host,
             groups=together.group_rules(self.settings.groups),
+            budget=together.budget_rules(self.settings.max_restarts),
             problems=self.problems,
             warnings=self.warnings,
         )

@@ -123,6 +123,21 @@ class MaxRestarts(Model):
     )
 
 
+class Budget(Model):
+    """The breaker of all services together."""
+
+    SHORT: ClassVar[str] = "count"
+
+    count: Annotated[Count, Field(ge=1)] = Field(
+        description="So many restarts that leakguard decides by itself, of all services, are"
+        " allowed …"
+    )
+    per: PositiveDuration = Field(
+        default=read_seconds("1h"),
+        description="… within this time; then leakguard only watches and alerts until it is less.",
+    )
+
+
 class Group(Model):
     """Services that stand in for each other, whatever restarts them."""
 

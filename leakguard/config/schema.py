@@ -20,7 +20,7 @@ from leakguard.config.fields import (
     unfold_off,
 )
 from leakguard.config.marks import MANY, OFF, plug_in
-from leakguard.config.restarting import Group, Restart
+from leakguard.config.restarting import Budget, Group, Restart
 from leakguard.config.values import Model, read_bytes, read_seconds, structured
 from leakguard.core.events import Severity
 from leakguard.core.policy import Mode
@@ -174,6 +174,12 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Groups of services by names of your own: `restart.group` puts a service into"
         " one.",
+    )
+    max_restarts: Annotated[Budget | None, BeforeValidator(unfold_off)] = Field(
+        default=None,
+        description="How many restarts of all services together are allowed in what time; false:"
+        " as many as each service's own `max_restarts` allows.",
+        json_schema_extra=OFF,
     )
     alerts: Alerts = Field(default_factory=Alerts, description="Who is told, and of what.")
     http: Http = Field(default_factory=Http, description="The HTTP listener.")

@@ -23,6 +23,7 @@ from leakguard.core.errors import PluginError
 from leakguard.core.plan import HealthSpec, PluginSpec, ServicePlan
 from leakguard.core.policy import (
     DEADLINE_S,
+    Budget,
     ForecastRule,
     GroupRules,
     GuardRules,
@@ -68,6 +69,7 @@ class ServiceCompiler:
     timezone: str
     host: str
     groups: Mapping[str, GroupRules]
+    budget: Budget | None
     problems: list[Problem]
     warnings: list[str]
 
@@ -169,6 +171,7 @@ class ServiceCompiler:
                 grace_s=restart.grace,
                 max_restarts=restart.max_restarts.count,
                 per_s=restart.max_restarts.per,
+                budget=self.budget,
                 windows_only=restart.windows_only,
                 blackouts=_spans(restart.blackouts, service.timezone or self.timezone),
                 blackouts_yield=restart.blackouts_yield,

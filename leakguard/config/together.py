@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from leakguard.config.lines import Loc
 from leakguard.config.problems import Problem, nearest
-from leakguard.config.restarting import Group
+from leakguard.config.restarting import Budget, Group
 from leakguard.core.linked import dependencies, dependents
 from leakguard.core.plan import ServicePlan
-from leakguard.core.policy import GroupRules, Mode, ServiceRules
+from leakguard.core.policy import Budget as BudgetRules, GroupRules, Mode, ServiceRules
 from leakguard.core.units import counted
 
 
@@ -22,6 +22,11 @@ def group_rules(groups: Mapping[str, Group]) -> dict[str, GroupRules]:
         )
         for name, group in groups.items()
     }
+
+
+def budget_rules(budget: Budget | None) -> BudgetRules | None:
+    """Give what all services together may be restarted, as the engine reads it."""
+    return None if budget is None else BudgetRules(max_restarts=budget.count, per_s=budget.per)
 
 
 def wrong_groups(groups: Mapping[str, Group], plans: Sequence[ServicePlan]) -> Iterator[Problem]:

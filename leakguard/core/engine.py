@@ -13,6 +13,7 @@ from typing import assert_never
 from leakguard.core import (
     accuracy,
     breaker,
+    budget,
     buy_time,
     calm,
     days,
@@ -359,3 +360,4 @@ def _follow(
             futility.follow(tick, name, service_rules)
             rate.follow(tick, name)
             buy_time.follow(tick, name, service_rules)
+    budget.follow(tick)

@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     RESTART_ABANDONED = "RestartAbandoned"
     RESTART_LIMIT_HIT = "RestartLimitHit"
     RESTART_LIMIT_CLEARED = "RestartLimitCleared"
+    RESTART_BUDGET_SPENT = "RestartBudgetSpent"
+    RESTART_BUDGET_FREE = "RestartBudgetFree"
     LIMITS_RAISED = "LimitsRaised"
     LIMITS_RESTORED = "LimitsRestored"
     LIMITS_NOT_RESTORED = "LimitsNotRestored"

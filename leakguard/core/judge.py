@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from leakguard.core import breaker, futility, groups, leave, linked, propose
+from leakguard.core import breaker, budget, futility, groups, leave, linked, propose
 from leakguard.core.decision import Decision, Reply, RestartService, Verb
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
@@ -65,6 +65,7 @@ def judge(
 
 def _vetoes(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> tuple[Veto, ...]:
     others = {
+        Guard.BREAKER: budget.reason(tick, proposal),
         Guard.IN_FLIGHT: linked.in_the_way(tick, name, proposal),
         Guard.GROUP: groups.reason(tick, name, proposal),
         Guard.BUSY: leave.reason(tick, name, proposal, rules),
@@ -195,6 +196,7 @@ def _report_vetoes(
             _report(tick, name, proposal, first)
         if not silent:
             breaker.hear(tick, name, proposal, vetoes, rules)
+            budget.hear(tick, name, proposal, vetoes)
     tick.put(replace(tick.service(name), held=told))
 
 

@@ -120,6 +120,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """So many restarts of all services together, decided by leakguard itself, within `per_s`."""
+
+    max_restarts: int
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRules:
     """What may hold a proposal back."""
 
@@ -128,6 +136,8 @@ class GuardRules:
     max_restarts: int = 4
     per_s: float = 6 * 3600.0
     """The breaker opens at `max_restarts` restarts, whatever their cause, within `per_s`."""
+    budget: Budget | None = None
+    """The breaker of all services together, the same for each."""
     windows_only: bool = False
     """Nothing but schedules and people restart it outside its windows, whatever comes of that."""
     blackouts: tuple[WindowRule, ...] = ()
