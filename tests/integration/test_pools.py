@@ -51,7 +51,7 @@ def command(kind: Kind, port: int, count: int) -> list[str]:
         case Kind.PUMA:
             return ["/usr/bin/puma", "-w", str(count), "-b", f"tcp://127.0.0.1:{port}", "pool.ru"]
         case Kind.CELERY:
-            worker = ["-A", "pool_tasks", "worker", "-P", "prefork", "-c", str(count)]
+            worker = ["-A", "pool_tasks", "worker", "-P", "prefork", "-c", str(count), "-l", "info"]
             return ["/usr/bin/python3", "-m", "celery", *worker, "--without-gossip"]
 
 
@@ -129,8 +129,7 @@ def running(kind: Kind, count: int, folder: Path) -> Iterator[Master]:
     try:
         master = Master(kind, PROC.incarnation(process.pid), port, folder)
         until(lambda: len(master.workers()) == count, 30, f"{count} workers of {kind}")
-        if kind is not Kind.CELERY:
-            until(lambda: _answers(master), 30, f"an answer of {kind}")
+        until(lambda: _is_ready(master), 30, f"an answer of {kind}")
         yield master
     finally:
         with suppress(ProcessLookupError):
@@ -138,7 +137,10 @@ def running(kind: Kind, count: int, folder: Path) -> Iterator[Master]:
         process.wait(20)
 
 
-def _answers(master: Master) -> bool:
+def _is_ready(master: Master) -> bool:
+    """Tell whether it serves; what has the shape of a worker before that may be a helper."""
+    if master.kind is Kind.CELERY:
+        return b" ready." in (master.folder / "log").read_bytes()
     with suppress(OSError, http.client.HTTPException):
         return master.ask() > 0
     return False

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 PAGE: Final = mmap.PAGESIZE
@@ -93,7 +94,9 @@ class Worker:
             libc.clone(pause, ctypes.c_void_p(top), flags, None)
 
         threading.Thread(target=start, daemon=True).start()
-        return ""
+        while not (child := child_of_a_thread()):
+            threading.Event().wait(0.002)
+        return child
 
     def reserve(self, pages: int) -> None:
         """Make room in the address space, nothing of it taken."""
@@ -120,6 +123,12 @@ def touched(area: mmap.mmap, step: int) -> mmap.mmap:
     for at in range(0, len(area), step):
         area[at] = 1
     return area
+
+
+def child_of_a_thread() -> str:
+    """Give the pids of our children, whichever of our threads began them."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return " ".join(filter(None, (task.read_text("ascii").strip() for task in tasks)))
 
 
 def rest() -> None:
