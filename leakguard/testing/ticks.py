@@ -8,6 +8,7 @@ from leakguard.core.instant import Instant
 from leakguard.core.sample import Incarnation, Measure, Sample
 from leakguard.core.state import ServiceRecord, State
 from leakguard.testing.clock import BOOT_ID
+from leakguard.testing.notifiers import alert
 
 
 def run_of(pid: int = 100) -> Incarnation:
@@ -73,4 +74,16 @@ def tick(
         actions=actions,
         events=events,
         alerts=alerts,
+    )
+
+
+def full_tick(at: Instant, name: str) -> Step:
+    """Make a tick with one of everything: the service `name`, the event `e-name`, `a-name`."""
+    return tick(
+        at,
+        serial=7,
+        samples=(sample(at, 100),),
+        records=(ServiceRecord(name=name, oom_kills=1),),
+        events=(event(f"e-{name}"),),
+        alerts=(alert(f"a-{name}"),),
     )

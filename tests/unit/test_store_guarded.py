@@ -16,8 +16,7 @@ from leakguard.store.memory import MemoryStore
 from leakguard.store.opening import open_store
 from leakguard.store.sqlite import SqliteStore
 from leakguard.testing.clock import FakeClock
-from leakguard.testing.notifiers import alert
-from leakguard.testing.ticks import event, sample, tick
+from leakguard.testing.ticks import full_tick, tick
 
 
 @pytest.fixture(name="clock")
@@ -50,17 +49,7 @@ def durable(store: Store) -> bool:
 
 def fill(store: GuardedStore, clock: FakeClock, name: str) -> None:
     """Commit one tick with one of everything."""
-    now = clock.advance(10)
-    store.commit(
-        tick(
-            now,
-            serial=7,
-            samples=(sample(now, 100),),
-            records=(ServiceRecord(name=name, oom_kills=1),),
-            events=(event(f"e-{name}"),),
-            alerts=(alert(f"a-{name}"),),
-        )
-    )
+    store.commit(full_tick(clock.advance(10), name))
 
 
 def everything(store: GuardedStore | SqliteStore, clock: FakeClock) -> tuple[list[str], ...]:

@@ -14,14 +14,12 @@ from pathlib import Path
 import pytest
 
 from leakguard.core.engine import Notice
-from leakguard.core.state import ServiceRecord
 from leakguard.store.base import TooManyReaders
 from leakguard.store.database import READERS
 from leakguard.store.guarded import GuardedStore
 from leakguard.store.sqlite import SqliteStore
 from leakguard.testing.clock import FakeClock
-from leakguard.testing.notifiers import alert
-from leakguard.testing.ticks import event, sample, tick
+from leakguard.testing.ticks import full_tick, tick
 
 
 @pytest.fixture(name="clock")
@@ -44,17 +42,7 @@ def the_notices() -> list[Notice]:
 
 def fill(store: GuardedStore, clock: FakeClock, name: str) -> None:
     """Commit one tick with one of everything."""
-    now = clock.advance(10)
-    store.commit(
-        tick(
-            now,
-            serial=7,
-            samples=(sample(now, 100),),
-            records=(ServiceRecord(name=name, oom_kills=1),),
-            events=(event(f"e-{name}"),),
-            alerts=(alert(f"a-{name}"),),
-        )
-    )
+    store.commit(full_tick(clock.advance(10), name))
 
 
 def kept(path: Path, clock: FakeClock) -> tuple[list[str], list[str]]:
