@@ -92,7 +92,7 @@ def follow(tick: Tick, name: str, rules: ServiceRules) -> None:
     """See whether a breaker that is not closed may close, at the end of a tick."""
     service = tick.service(name)
     record = service.record
-    if record.unhealthy and record.flight_ended == tick.now and not record.breaker_open:
+    if record.unhealthy and name in tick.came_back_ill and not record.breaker_open:
         _gate_failed(tick, name, rules)
         return
     if not record.breaker_open or record.flight is not None:

@@ -20,6 +20,7 @@ HEALTH_SLACK_S = 5.0
 """How long after its own deadline a health check without an answer counts as failed."""
 BACK_OFF_S = (5.0, 15.0, 60.0, 300.0)
 """The breaker holds the next attempt back this long after one, two, … failures in a row."""
+SUCCEEDED = "succeeded"
 SKIPPED = "skipped"
 SMOOTHING = 0.5
 START_TRIES = 5
@@ -196,7 +197,7 @@ def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
     if flight.for_service:
         _is_back(tick, service, flight)
         return
-    record = _end(tick, service, flight, "succeeded", failed=False).record
+    record = _end(tick, service, flight, SUCCEEDED, failed=False).record
     if flight.old is None:
         tick.event(
             EventKind.SERVICE_STARTED, name, Severity.INFO, f"{name} was started",
@@ -217,7 +218,7 @@ def _succeed(tick: Tick, service: ServiceState, flight: Flight) -> None:
         action_id=flight.action_id, trigger=flight.trigger.value, took_s=round(took, 3),
         stop_s=flight.stop_s, before_bytes=flight.before_bytes, **errands.details(flight),
     )  # fmt: skip
-    errands.follow(tick, name, flight, "succeeded")
+    errands.follow(tick, name, flight, SUCCEEDED)
 
 
 def _said(flight: Flight) -> str:
@@ -228,7 +229,7 @@ def _said(flight: Flight) -> str:
 def _is_back(tick: Tick, service: ServiceState, flight: Flight) -> None:
     """End the part of a dependent in another one's restart."""
     name, took = service.record.name, tick.now.since(flight.began)
-    _end(tick, service, flight, "succeeded", failed=False)
+    _end(tick, service, flight, SUCCEEDED, failed=False)
     trial = service.record.probation
     if trial.run is not None:  # what ended it was no fault of its own: it begins anew
         tick.amend(name, probation=replace(trial, run=None, since=None))
@@ -297,6 +298,9 @@ def _end(
     tick: Tick, service: ServiceState, flight: Flight, outcome: str, *, failed: bool
 ) -> ServiceState:
     record = service.record
+    ill = failed and flight.stage is FlightStage.HEALTH
+    if ill:
+        tick.came_back_ill.add(record.name)
     counts = dict(record.restart_counts)
     key = f"{flight.trigger.value}/{outcome}"
     counts[key] = counts.get(key, 0) + 1
@@ -308,7 +312,7 @@ def _end(
         record.name,
         flight=None,
         flight_ended=record.flight_ended if outcome == SKIPPED else tick.now,
-        unhealthy=failed and flight.stage is FlightStage.HEALTH,
+        unhealthy=ill or (record.unhealthy and outcome != SUCCEEDED),  # it may run on as it was
         failures=failures,
         retry_at=tick.now.plus(wait) if failures else None,
         restart_counts=counts,

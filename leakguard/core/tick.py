@@ -45,6 +45,8 @@ class Tick:
     alerts: list[Alert] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     pace: dict[str, float] = field(default_factory=dict)
+    came_back_ill: set[str] = field(default_factory=set)
+    """Whose health gate failed in this tick."""
 
     @classmethod
     def of(

@@ -287,3 +287,18 @@ def test_it_survives_the_guard_through_the_state_file(tmp_path: Path) -> None:
     assert bench.see(300, pid=103, after_s=2 * PER_S - 10).actions == ()
     assert [e.kind for e in bench.events if e.kind is HIT] == [HIT, HIT]
     assert len(bench.see(300, pid=103, after_s=10.0).actions) == 1
+
+
+def test_a_failed_attempt_on_what_is_ill_already_does_not_open_it() -> None:
+    """A gate that failed after a person's restart opens nothing, nor does the next attempt."""
+    restart = RestartRules(driver="fake", health_within_s=30.0)
+    guards = GuardRules(max_restarts=4, per_s=PER_S)
+    bench = Bench(rules=guarded(threshold(200), guards=guards, restart=restart))
+    bench.see(100)
+    bench.see(100, requests=(RestartRequest(id="r", service=NAME),))
+    bench.see(100, pid=101)
+    bench.see(100, pid=101, outcomes=(bench.outcome(OutcomeKind.UNHEALTHY, "no", health=True),))
+    assert bench.see(300, pid=101, after_s=400.0).actions
+    bench.see(300, pid=101, outcomes=(bench.outcome(OutcomeKind.FAILED, "refused"),))
+    assert told(bench, EventKind.RESTART_FAILED)[-1].message.endswith("refused")
+    assert word(bench) == "closed"

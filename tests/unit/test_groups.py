@@ -186,6 +186,19 @@ def test_a_member_whose_gate_failed_is_not_well() -> None:
     assert restarted(several.look(manual("a"))) == ["a"]
 
 
+def test_a_restart_that_does_nothing_cures_nobody() -> None:
+    """The one whose gate failed runs on after an attempt that is abandoned: it is no better."""
+    several = three(group(min_healthy=2), health=30.0)
+    several.look(manual("a"))
+    finish(several, "a")
+    several.look(outcomes=(several.outcome("a", OutcomeKind.UNHEALTHY, suffix="/health"),))
+    several.look(manual("a", force=True), after_s=10.0)
+    several.look(after_s=70.0)
+    assert [name for name, _ in several.told(EventKind.RESTART_ABANDONED)] == ["a"]
+    made = several.look(manual("b"))
+    assert made.replies[0].message.endswith("min_healthy is 2; a failed its health gate")
+
+
 def test_resuming_a_member_makes_it_count_again() -> None:
     """A person has looked at it."""
     several = three(group(min_healthy=2), health=30.0)
