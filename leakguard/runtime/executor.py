@@ -189,10 +189,10 @@ class Executor:
             for other in (*self._running.values(), *self._waiting)
             if other.action.service == job.action.service and other.is_restart
         ]
-        begins = isinstance(job.action, RestartService | StopService)
-        if not begins or not same:  # a start has its turn
+        if not job.is_restart or not same:
             return ""
-        if any(other.driver is None or not other.driver.managed for other in same):
+        busy = any(other.driver is None or not other.driver.managed for other in same)
+        if busy and not isinstance(job.action, StartService):  # that has its turn after a stop
             return f"a restart of {job.action.service} is in flight: not begun"
         for other in same:
             other.cancelled.set()

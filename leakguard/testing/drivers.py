@@ -14,6 +14,7 @@ class ScriptedDriver(Driver):
     ) -> None:
         """Raise `error` on every restart, or succeed; with `hold`, only after `release`."""
         self.orders: list[RestartOrder] = []
+        self.verbs: list[str] = []
         self.began = Event()
         self.release = Event()
         self.ignores_cancel = False
@@ -29,7 +30,19 @@ class ScriptedDriver(Driver):
 
     def restart(self, order: RestartOrder) -> Stopped:
         """Remember the order, wait as told, and answer as told."""
+        return self._obey("restart", order)
+
+    def stop(self, order: RestartOrder) -> Stopped:
+        """Do the same for a stop."""
+        return self._obey("stop", order)
+
+    def start(self, order: RestartOrder) -> Stopped:
+        """Do the same for a start."""
+        return self._obey("start", order)
+
+    def _obey(self, verb: str, order: RestartOrder) -> Stopped:
         self.orders.append(order)
+        self.verbs.append(verb)
         self.began.set()
         while not self.release.wait(0.01):
             if order.cancelled.is_set() and not self.ignores_cancel:

@@ -374,3 +374,29 @@ def is_gone(proc: ProcFs, pid: int) -> bool:
         return proc.stat(pid).state in "ZX"
     except ProcessGone:
         return True
+
+
+def test_child_stays_down_between_stop_and_start(bench: Bench) -> None:
+    """Its leftovers go with it; a start of what runs does nothing."""
+    old = bench.start("a", *SLEEPER)
+    driver = bench.driver("child")
+    driver.stop(order(old))
+    assert bench.children.find("a") is None
+    driver.stop(order(None))
+    started = driver.start(order(None)).started
+    assert started == bench.children.find("a") != old
+    assert driver.start(order(started)).started == started
+
+
+def test_command_stops_and_starts_by_commands_of_its_own(bench: Bench) -> None:
+    """Each of them knows which service it is about; without them it says what is missing."""
+    book = bench.folder / "book"
+    say = f'echo "$0 $LEAKGUARD_SERVICE" >> {book}'
+    driver = bench.driver(
+        "command", argv=["true"], stop=["sh", "-c", say, "stop"], start=["sh", "-c", say, "start"]
+    )
+    driver.stop(order(None))
+    driver.start(order(None))
+    assert book.read_text() == "stop a\nstart a\n"
+    with pytest.raises(DriverError, match="has no stop: give it one"):
+        bench.driver("command", argv=["true"]).stop(order(None))

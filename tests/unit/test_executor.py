@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from leakguard.core.decision import BendLimits, CheckHealth, LookUpLimits, RestartService
+from leakguard.core.decision import (
+    BendLimits,
+    CheckHealth,
+    LookUpLimits,
+    RestartService,
+    StartService,
+    StopService,
+)
 from leakguard.core.errors import DriverError, ReadingError
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Instant
@@ -397,3 +404,57 @@ def test_limits_are_bent_in_the_cgroup_where_the_driver_cannot(tmp_path: Path) -
     assert (tmp_path / "memory.limit_in_bytes").read_text() == "8192"
     bench.executor.submit(LookUpLimits(id="i-2", service="a"))
     assert bench.posted.get(timeout=PATIENCE_S).kind is OutcomeKind.FAILED
+
+
+# ---- dependents
+
+
+def stop_of(bench: Bench) -> StopService:
+    """Make an order to stop `a`."""
+    return StopService(
+        id="s-1", service="a", reason="db is restarted", trigger=Trigger.MANUAL,
+        decided=bench.clock.now(), deadline_s=60.0,
+    )  # fmt: skip
+
+
+def start_of(bench: Bench) -> StartService:
+    """Make an order to start `a`."""
+    return StartService(
+        id="s-2", service="a", reason="db is restarted", decided=bench.clock.now(), deadline_s=60.0
+    )
+
+
+def test_a_dependent_is_stopped_and_started(bench: Bench) -> None:
+    """Whatever run of it is there: it is to be down, and then to be up."""
+    driver = bench.drivers["a"] = ScriptedDriver()
+    bench.here["a"] = NEW
+    bench.executor.submit(stop_of(bench))
+    assert bench.outcome().kind is OutcomeKind.DONE
+    del bench.here["a"]
+    bench.executor.submit(start_of(bench))
+    assert bench.outcome().action_id == "s-2"
+    assert [(v, o.incarnation) for v, o in zip(driver.verbs, driver.orders, strict=True)] == [
+        ("stop", NEW),
+        ("start", None),
+    ]
+
+
+def test_a_start_waits_for_the_stop_before_it_and_cuts_it_short(bench: Bench) -> None:
+    """What hangs in a stop must not hold the start back, nor come after it."""
+    driver = bench.drivers["a"] = ScriptedDriver(hold=True)
+    bench.executor.submit(stop_of(bench))
+    assert driver.began.wait(PATIENCE_S)
+    bench.executor.submit(start_of(bench))
+    assert bench.outcome().action_id == "s-1"
+    driver.release.set()
+    assert bench.outcome().action_id == "s-2"
+    assert driver.verbs == ["stop", "start"]
+
+
+def test_a_stop_that_comes_too_late_is_not_begun(bench: Bench) -> None:
+    """Its restart was given up by then."""
+    driver, late = ScriptedDriver(), stop_of(bench)
+    bench.drivers["a"] = driver
+    bench.clock.advance(61)
+    bench.executor.submit(late)
+    assert (bench.outcome().kind, driver.verbs) == (OutcomeKind.FAILED, [])
