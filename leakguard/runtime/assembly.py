@@ -109,8 +109,8 @@ class Assembly:
     def _resume(self) -> Live:
         """Go on from what the store kept; children that outlived their daemon are taken over."""
         measures = {s.rules.name: s.rules.measure for s in self.plan.services}
-        boot_id = self.machine.clock.now().boot_id
-        live = Live(restore.restore(self.store.load(), measures=measures, boot_id=boot_id))
+        now = self.machine.clock.now()
+        live = Live(restore.restore(self.store.load(), measures=measures, now=now))
         known = restore.known_incarnations(live.state)
         restore.adopt_children(self.plan, known, self.machine.children, self.machine.proc)
         live.parts = build(

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from leakguard.core import leave
+from leakguard.core.earlier_boot import in_this_boot
 from leakguard.core.flight import resumed
+from leakguard.core.instant import Instant
 from leakguard.core.plan import Plan
 from leakguard.core.sample import Incarnation, Measure
 from leakguard.core.series import Series
@@ -16,33 +18,32 @@ from leakguard.store.base import Saved, SavedSamples
 
 
 def restore(
-    saved: Saved, *, measures: Mapping[str, Measure] | None = None, boot_id: str = ""
+    saved: Saved,
+    *,
+    measures: Mapping[str, Measure] | None = None,
+    now: Instant | None = None,
 ) -> State:
     """Build the state: records as they were, series of the incarnations that are still known.
 
     `measures` are the ones that are configured now, by the name under `services`; a series of
-    another one is not gone on with, nor one of another boot than `boot_id`: its times say nothing
-    now. Left out, neither is compared.
+    another one is not gone on with, nor one of another boot than that of `now`: its times say
+    nothing then. Left out, neither is compared.
     """
     kept = {
         name: samples
         for name, samples in saved.samples.items()
-        if boot_id in {"", samples.incarnation.boot_id}
+        if (now is None or now.boot_id == samples.incarnation.boot_id)
         and (measures or {}).get(name.partition(":")[0], samples.measure) is samples.measure
     }
+    records = {n: in_this_boot(r, now) if now else r for n, r in saved.records.items()}
+    own = records.pop("", ServiceRecord(name=""))
     services = {
         name: ServiceState(
             record=leave.resumed(resumed(record)), series=_series(record, kept.get(name))
         )
-        for name, record in saved.records.items()
-        if name
+        for name, record in records.items()
     }
-    return State(
-        instance=saved.instance,
-        serial=saved.serial,
-        services=services,
-        own=saved.records.get("", ServiceRecord(name="")),
-    )
+    return State(instance=saved.instance, serial=saved.serial, services=services, own=own)
 
 
 def known_incarnations(state: State) -> dict[str, Incarnation]:

@@ -228,7 +228,8 @@ def test_a_series_goes_on_only_by_the_same_measure_and_in_the_same_boot(
     measure: Measure, boot_id: str, points: int
 ) -> None:
     """A slope from one measure to another is none, and times since another boot say nothing."""
-    state = restore(saved(run_of()), measures={"worker": measure}, boot_id=boot_id)
+    now = replace(FakeClock().now(), boot_id=boot_id)
+    state = restore(saved(run_of()), measures={"worker": measure}, now=now)
     assert len(state.services["worker"].series) == points
 
 
