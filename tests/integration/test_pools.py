@@ -105,8 +105,8 @@ class Master:
 
 
 @contextmanager
-def running(kind: Kind, count: int, folder: Path) -> Iterator[Master]:
-    """Run a master with its workers, and leave nothing of them."""
+def running(kind: Kind, count: int, folder: Path, *, loads: int = 0) -> Iterator[Master]:
+    """Run a master with its workers, each of which `loads` so many bytes; leave nothing of them."""
     port = free_port()
     env = {
         "PATH": "/usr/bin:/bin",
@@ -114,6 +114,7 @@ def running(kind: Kind, count: int, folder: Path) -> Iterator[Master]:
         "LC_ALL": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
         "POOL_APP_LEAKER": str(folder / "leaker"),
+        "POOL_APP_LOADS": str(loads),
         "POOL_TASKS_FOLDER": str(folder),
     }
     with (folder / "log").open("wb") as log:
@@ -265,20 +266,24 @@ def test_what_has_no_workers_is_refused(tmp_path: Path) -> None:
         assert "correct kind or target" in problem
 
 
+def guarded(master: Master, above: str) -> dict[str, Any]:
+    """Give the service of a pool with a threshold on all of it."""
+    return {
+        "target": {"pid": master.root.pid},
+        "mode": "act",
+        "sample_every": "200ms",
+        "restart": {
+            "driver": {"pool": {"kind": "gunicorn", "settle": "200ms"}},
+            "forecast": False,
+            "threshold": above,
+        },
+    }
+
+
 def test_the_daemon_replaces_the_leaking_worker_once(tmp_path: Path) -> None:
     """A threshold on the whole pool: one restart that succeeds, and the master stays."""
     with running(Kind.GUNICORN, 4, tmp_path) as master:
-        service = {
-            "target": {"pid": master.root.pid},
-            "mode": "act",
-            "sample_every": "200ms",
-            "restart": {
-                "driver": {"pool": {"kind": "gunicorn", "settle": "200ms"}},
-                "forecast": False,
-                "threshold": "130MiB",
-            },
-        }
-        with Daemon(tmp_path, {"services": {"web": service}}) as daemon:
+        with Daemon(tmp_path, {"services": {"web": guarded(master, "130MiB")}}) as daemon:
             daemon.ready()
             before = set(master.workers())
             with Load(master) as load:
@@ -292,3 +297,18 @@ def test_the_daemon_replaces_the_leaking_worker_once(tmp_path: Path) -> None:
     assert f"worker {leaker} (" in event["message"]
     assert (kinds["RestartDecided"], kinds["RestartSucceeded"]) == (1, 1)
     assert recovered["after_bytes"] < recovered["before_bytes"]
+
+
+def test_workers_that_start_full_are_not_replaced_for_ever(tmp_path: Path) -> None:
+    """A few replacements that give nothing back, one critical alert, and the pool is left alone."""
+    loud = ("FutilityFound", "RestartLimitHit")
+    with running(Kind.GUNICORN, 2, tmp_path, loads=48 * 1024**2) as master:
+        with Daemon(tmp_path, {"services": {"web": guarded(master, "110MiB")}}) as daemon:
+            until(lambda: any(daemon.events(kind) for kind in loud), 120)
+            after = set(master.workers())
+            counts = Counter(event["event"] for event in daemon.events(service="web"))
+            told = [e for kind in loud for e in daemon.events(kind)]
+            assert daemon.stop() == 0
+        assert set(master.workers()) == after
+    assert 1 <= counts["RestartSucceeded"] <= 4
+    assert [event["severity"] for event in told] == ["critical"]

@@ -1,7 +1,8 @@
 """A WSGI application of which one worker leaks: the one that is asked for `/leak` first.
 
 `/` answers the worker's pid; in the worker that leaks each answer costs 256 KiB for ever. `/slow`
-takes half a second, as requests do that a worker should be let finish.
+takes half a second, as requests do that a worker should be let finish. POOL_APP_LOADS bytes are
+loaded by every worker at its start.
 """
 
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 COST = 256 * 1024
 FIRST = Path(os.environ.get("POOL_APP_LEAKER", "leaker"))
-_kept: list[bytes] = []
+_kept: list[bytes] = [os.urandom(int(os.environ.get("POOL_APP_LOADS", "0")))]
 _leaks = False
 
 
