@@ -14,7 +14,9 @@ EPILOG = """\b
 Examples:
   leakguard restart worker --reason "new release"
   leakguard restart worker --force --timeout 2m
-Exit codes: 0 restarted (or accepted, with --no-wait), 1 refused, failed or not known in time.
+  leakguard restart worker --dry-run
+Exit codes: 0 restarted (or accepted, with --no-wait), 1 refused, failed or not known in time;
+with --dry-run 0 would be restarted, 1 would be refused, or something would make it fail.
 """
 POLL_S = 0.25
 RECENT = 100
@@ -27,6 +29,7 @@ Plain = dict[str, Any]  # a JSON object is untyped
 @click.command("restart", epilog=EPILOG)
 @click.argument("service", metavar="SERVICE")
 @click.option("--force", is_flag=True, help="Also when it is paused or its breaker is open.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do now, and do nothing.")
 @reason_option
 @click.option("--no-wait", is_flag=True, help="Do not wait for the outcome.")
 @click.option(
@@ -42,6 +45,7 @@ Plain = dict[str, Any]  # a JSON object is untyped
 def command(  # noqa: PLR0917  click calls it by name
     service: str,
     force: bool,  # noqa: FBT001  click calls it by name
+    dry_run: bool,  # noqa: FBT001  click calls it by name
     reason: str,
     no_wait: bool,  # noqa: FBT001  click calls it by name
     timeout: float,
@@ -51,6 +55,8 @@ def command(  # noqa: PLR0917  click calls it by name
     """Restart one service now and wait for the outcome."""
     client = Client(socket_path)
     body = {"force": force, "reason": reason, "by": who()}
+    if dry_run:
+        return _dry_run(client, service, body, as_json=as_json)
     status, reply = client.post(service_path(service, "restart"), body)
     accepted = status == HTTPStatus.OK
     outcome = None
@@ -64,6 +70,18 @@ def command(  # noqa: PLR0917  click calls it by name
     else:
         _report(service, reply, outcome, accepted=accepted, no_wait=no_wait, timeout=timeout)
     return Exit.OK if done else Exit.FAILED
+
+
+def _dry_run(client: Client, service: str, body: Plain, *, as_json: bool) -> Exit:
+    """Ask what a restart would do, and say it."""
+    from leakguard.cli._dry_run_text import lines
+
+    _, reply = client.post(service_path(service, "restart"), {**body, "dry_run": True})
+    if as_json:
+        emit_json(reply)
+    else:
+        print("\n".join(lines(service, reply)))
+    return Exit.OK if reply["accepted"] and not reply["dry_run"]["problems"] else Exit.FAILED
 
 
 def _wait(client: Client, service: str, action_id: str, timeout: float) -> Plain | None:

@@ -45,6 +45,7 @@ from leakguard.core.forecast import Forecast
 from leakguard.core.foretold import Foretold
 from leakguard.core.guards import grace_left_s
 from leakguard.core.inbox import (
+    DryRunRequest,
     Outcome,
     PauseRequest,
     Request,
@@ -159,7 +160,6 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         if not buy_time.take_outcome(tick, outcome):
             flight.take_outcome(tick, outcome)
     proposals = _requests(tick, inputs.requests, rules)
-    asked = frozenset(request.service for request in inputs.requests)
     snapshot = inputs.snapshot
     calendars = days.take(tick, state.calendars, inputs.calendars)
     heard = watch.hear_foretold(state.domains, inputs.foretold)
@@ -177,7 +177,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         _read(tick, reading, proposals, around, rules)
         _hear(tick, reading.service, inputs.cannot_act.get(reading.service, ""))
     _expire(tick)
-    due.propose_due(tick, proposals, asked | {reading.service for reading in snapshot.readings})
+    due.propose_due(tick, proposals, _looked_at(inputs))
     leave.follow(tick, proposals)
     for name in groups.in_turn(tick, proposals):
         service_rules = rules.of(name)
@@ -189,6 +189,7 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         dependents.advance(tick)
     _follow(tick, snapshot.readings, proposals, rules)
     deaths.conclude(tick, book, no_names=inputs.kill_names, ending=inputs.ending)
+    _answer_dry_runs(tick, inputs.requests)
     tick.remind()
     _set_pace(tick, snapshot.readings, rules)
     after = State(
@@ -202,6 +203,19 @@ def step(state: State, inputs: Inputs, rules: Rules) -> Step:
         own=tick.own,
     )
     return _conclude(tick, inputs, after, told)
+
+
+def _answer_dry_runs(tick: Tick, requests: tuple[Request, ...]) -> None:
+    if any(isinstance(request, DryRunRequest) for request in requests):
+        from leakguard.core import dry_run  # few ever ask
+
+        dry_run.answer(tick, requests)
+
+
+def _looked_at(inputs: Inputs) -> frozenset[str]:
+    """Give the services that were read in this tick, or asked about."""
+    read = frozenset(reading.service for reading in inputs.snapshot.readings)
+    return read | {request.service for request in inputs.requests}
 
 
 def _forecasts(tick: Tick, snapshot: Snapshot) -> tuple[Forecast, ...]:
@@ -319,7 +333,7 @@ def _requests(tick: Tick, requests: tuple[Request, ...], rules: Rules) -> dict[s
     proposals: dict[str, list[Proposal]] = {}
     for request in requests:
         match request:
-            case RestartRequest() | PauseRequest() | ResumeRequest() if (
+            case RestartRequest() | DryRunRequest() | PauseRequest() | ResumeRequest() if (
                 rules.of(request.service) is None
             ):
                 message = f"no service named {request.service!r} is guarded"
@@ -332,6 +346,8 @@ def _requests(tick: Tick, requests: tuple[Request, ...], rules: Rules) -> dict[s
                 pauses.resume(tick, request)
             case ScheduleDue():
                 due.note(tick, request)
+            case DryRunRequest():  # answered once all else is decided
+                pass
             case _:
                 assert_never(request)
     return proposals

@@ -79,6 +79,19 @@ class RestartRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DryRunRequest:
+    """A person asks what a restart would do now; nothing is done, counted or told."""
+
+    TAGGED = True
+
+    id: str
+    service: str
+    by: str = ""
+    reason: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PauseRequest:
     """A person takes a service out of automatic restarts, for `for_s` seconds or until resumed."""
 
@@ -113,4 +126,4 @@ class ScheduleDue:
     due_wall_s: float
 
 
-Request = RestartRequest | PauseRequest | ResumeRequest | ScheduleDue
+Request = RestartRequest | DryRunRequest | PauseRequest | ResumeRequest | ScheduleDue

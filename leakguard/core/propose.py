@@ -9,7 +9,7 @@ from leakguard.core.facts import (
     victim_of,
 )
 from leakguard.core.forecast import Forecast, LimitKind
-from leakguard.core.inbox import RestartRequest, ScheduleDue
+from leakguard.core.inbox import DryRunRequest, RestartRequest, ScheduleDue
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import (
     Act,
@@ -164,7 +164,7 @@ def by_max_age(service: ServiceState, rules: ServiceRules) -> Proposal | None:
     )
 
 
-def by_request(request: RestartRequest) -> Proposal:
+def by_request(request: RestartRequest | DryRunRequest) -> Proposal:
     """Propose what a person asked for."""
     who = f" by {request.by}" if request.by else ""
     why = f": {request.reason}" if request.reason else ""

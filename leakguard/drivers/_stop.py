@@ -95,6 +95,11 @@ def describe_stop(steps: tuple[StopStep, ...], to: To) -> str:
     return ", ".join(words)
 
 
+def patience_s(steps: tuple[StopStep, ...]) -> float:
+    """Give how long a sequence waits before its KILL."""
+    return sum(step.wait for step in sequence(steps)[:-1])
+
+
 @dataclass(slots=True, kw_only=True)
 class Stop:
     """One run of a stop sequence against one incarnation. `sweep`: end what the root leaves.

@@ -74,6 +74,17 @@ class Stopped:
     elsewhere: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Whom a restart would end, and how long they have; None for what the driver does not know.
+
+    `pids` None: all processes of the service.
+    """
+
+    pids: tuple[int, ...] | None = None
+    within_s: float | None = None
+
+
 class Driver(ABC):
     """Restarts one service."""
 
@@ -156,6 +167,16 @@ class Driver(ABC):
         """Say what may surprise, though nothing hinders a restart; for `check`, one line each."""
         del location
         return ()
+
+    def ending(self, location: Location) -> Ending:
+        """Say whom a restart would end, and how long they have before they are killed.
+
+        For a dry run, after `rehearse`: it may ask the manager, and changes nothing.
+
+        Raises:
+            LeakguardError: it cannot be known now.
+        """
+        return Ending(within_s=location.stop_within_s)
 
     def refuses(self, *, running: bool) -> str:
         """Say why a restart would be refused now, with the fix; empty when it would be tried.

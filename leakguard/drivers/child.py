@@ -20,9 +20,10 @@ from leakguard.drivers._stop import (
     StopStep,
     To,
     describe_stop,
+    patience_s,
     sequence,
 )
-from leakguard.drivers.base import Driver, DriverContext, RestartOrder, Stopped
+from leakguard.drivers.base import Driver, DriverContext, Ending, RestartOrder, Stopped
 from leakguard.linux.pidfd import open_checked, wait_all
 from leakguard.linux.procfs import ProcessGone
 from leakguard.linux.spawn import ChildSpec, environment
@@ -98,6 +99,11 @@ class ChildDriver(Driver):
     def rehearse(self, location: Location | None) -> tuple[str, ...]:
         """Look whether the command could be started where it shall run."""
         return tuple(self._problems())
+
+    def ending(self, location: Location) -> Ending:
+        """Name the whole tree: what the command leaves behind is killed."""
+        pids = self._context.children.proc.tree(location.root.pid)
+        return Ending(pids=pids, within_s=patience_s(self._options.stop))
 
     def describe(self) -> str:
         """Say the stop sequence and what is started."""

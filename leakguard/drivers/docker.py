@@ -14,7 +14,14 @@ from typing import ClassVar
 from leakguard.core.errors import DriverError, ReadingError, UnitError
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Seconds, counted, format_bytes, format_duration
-from leakguard.drivers.base import Driver, DriverContext, MemoryLimits, RestartOrder, Stopped
+from leakguard.drivers.base import (
+    Driver,
+    DriverContext,
+    Ending,
+    MemoryLimits,
+    RestartOrder,
+    Stopped,
+)
 from leakguard.linux.containers import NO_LIMIT, NOT_FOUND, Container, Containers, Stop, id_in
 from leakguard.linux.engine_api import Engine, EngineError, read_address
 from leakguard.plugins import doc
@@ -144,6 +151,11 @@ class DockerDriver(Driver):
     def refuses(self, *, running: bool) -> str:
         """Say what the last rehearsal saw of the container's state."""
         return self._held
+
+    def ending(self, location: Location) -> Ending:
+        """Give how long the engine waits before it kills, as `restart` asks it to."""
+        own = self._seen.stop_within_s() if self._seen is not None else location.stop_within_s
+        return Ending(within_s=self._options.stop_timeout or own)
 
     def describe(self) -> str:
         """Say that the engine stops and starts the container."""

@@ -27,7 +27,14 @@ from leakguard.core.units import Seconds, counted, format_duration
 from leakguard.drivers import _kube_acts, _kube_room
 from leakguard.drivers._kube_acts import Replace
 from leakguard.drivers._stop import Stop, StopStep, To
-from leakguard.drivers.base import Driver, DriverContext, MemoryLimits, RestartOrder, Stopped
+from leakguard.drivers.base import (
+    Driver,
+    DriverContext,
+    Ending,
+    MemoryLimits,
+    RestartOrder,
+    Stopped,
+)
 from leakguard.linux.kube_api import ApiAddress, ApiError, KubeApi, Right
 from leakguard.linux.kube_pods import Container, Pod, list_pods, read_pod
 from leakguard.linux.kubepods import Place, place_of
@@ -153,6 +160,13 @@ class KubernetesDriver(Driver):
             return tuple(self._problems(location))
         except LeakguardError as error:
             return (str(error),)
+
+    def ending(self, location: Location) -> Ending:
+        """Give the grace period of the pod, or what the options put in its place."""
+        if self._options.grace is not None:
+            return Ending(within_s=self._options.grace)
+        own = USUAL_GRACE_S if self._blind else self._find(location.root)[0].grace_s
+        return Ending(within_s=own)
 
     def describe(self) -> str:
         """Say what a restart does."""

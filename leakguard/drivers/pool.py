@@ -15,7 +15,7 @@ from leakguard.core.instant import Instant
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Seconds, format_bytes, format_duration
 from leakguard.drivers._workers import Kind, Pool, Which, Worker, choose, find_pool
-from leakguard.drivers.base import Driver, DriverContext, RestartOrder, Stopped
+from leakguard.drivers.base import Driver, DriverContext, Ending, RestartOrder, Stopped
 from leakguard.linux.pidfd import Pidfd, open_checked, wait_all
 from leakguard.linux.procfs import ProcessGone
 from leakguard.plugins import doc
@@ -94,6 +94,12 @@ class PoolDriver(Driver):
     def rehearse(self, location: Location | None) -> tuple[str, ...]:
         """Look for the workers, and ask the kernel for the right to signal them."""
         return tuple(self._problems(location)) if location is not None else ()
+
+    def ending(self, location: Location) -> Ending:
+        """Name the workers that would be replaced now, the largest first."""
+        chosen = choose(self._pool(location.root), self._options.workers, self._options.factor)
+        pids = tuple(worker.run.pid for worker in chosen)
+        return Ending(pids=pids, within_s=self._options.wait)
 
     def describe(self) -> str:
         """Say whom it ends, and by what."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from leakguard.core.errors import DriverError, LeakguardError
 from leakguard.core.sample import Location
 from leakguard.core.units import Seconds
-from leakguard.drivers._stop import Stop, StopStep, To, describe_stop, sequence
-from leakguard.drivers.base import Driver, DriverContext, RestartOrder, Stopped
+from leakguard.drivers._stop import Stop, StopStep, To, describe_stop, patience_s, sequence
+from leakguard.drivers.base import Driver, DriverContext, Ending, RestartOrder, Stopped
 from leakguard.linux.pidfd import open_checked
 from leakguard.linux.procfs import ProcessGone
 from leakguard.plugins import doc
@@ -89,6 +89,12 @@ class SignalDriver(Driver):
                 handle.send(0)
         except LeakguardError as error:
             yield str(error)
+
+    def ending(self, location: Location) -> Ending:
+        """Name the process, or its tree; what the root leaves behind after a KILL goes with it."""
+        root, proc = location.root.pid, self._context.proc
+        pids = proc.tree(root) if self._options.to is To.TREE else (root,)
+        return Ending(pids=pids, within_s=patience_s(self._options.stop))
 
     def describe(self) -> str:
         """Say the stop sequence."""

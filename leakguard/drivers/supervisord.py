@@ -14,7 +14,7 @@ from leakguard.core.plan import PluginSpec
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Secret, format_duration
 from leakguard.drivers._held_request import Wait, exchange, lacks
-from leakguard.drivers.base import Driver, DriverContext, RestartOrder, Stopped
+from leakguard.drivers.base import Driver, DriverContext, Ending, RestartOrder, Stopped
 from leakguard.linux.procfs import ProcFs
 from leakguard.linux.supervisord import (
     ABNORMAL_TERMINATION,
@@ -135,6 +135,10 @@ class SupervisordDriver(Driver):
     def rehearse(self, location: Location | None) -> tuple[str, ...]:
         """Ask supervisord about the program, with the rights that a restart needs."""
         return tuple(self._problems(location))
+
+    def ending(self, location: Location) -> Ending:
+        """Give the stopwaitsecs of the program."""
+        return Ending(within_s=self._look().times.stop_wait_s)
 
     def describe(self) -> str:
         """Say what a restart is."""

@@ -14,7 +14,14 @@ from leakguard.core.errors import DriverError, LeakguardError, ReadingError, Uni
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import format_duration
 from leakguard.drivers._systemd_words import cautions, hindrance, slowest_s, spent
-from leakguard.drivers.base import Driver, DriverContext, MemoryLimits, RestartOrder, Stopped
+from leakguard.drivers.base import (
+    Driver,
+    DriverContext,
+    Ending,
+    MemoryLimits,
+    RestartOrder,
+    Stopped,
+)
 from leakguard.linux.systemd_manager import Manager, NotHere
 from leakguard.linux.systemd_unit import Unit, full_name, is_in
 from leakguard.linux.systemd_words import Patience
@@ -125,6 +132,11 @@ class SystemdDriver(Driver):
         """Refuse what systemd would refuse, by what was last seen of the unit."""
         unit = self._manager.book.last(self._name)
         return self._hindrance(unit, running=running) if unit is not None else ""
+
+    def ending(self, location: Location) -> Ending:
+        """Give what TimeoutStopSec leaves them; whom it ends, KillMode of the unit says."""
+        unit = self._manager.book.last(self._name)
+        return Ending(within_s=unit.stop_s if unit is not None else None)
 
     def describe(self) -> str:
         """Say what systemd is asked for, and how long it may take to stop."""

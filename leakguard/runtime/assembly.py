@@ -3,6 +3,7 @@
 import logging
 import os
 
+from leakguard.core.decision import Reply
 from leakguard.core.engine import Step
 from leakguard.core.plan import Plan
 from leakguard.core.sample import Snapshot
@@ -79,12 +80,18 @@ class Assembly:
             agenda=self.agenda,
             next_schedule=self.scheduler.next_due,
             cannot_act=self.rehearsal.problems,
+            complete=self._complete,
         )
         self.web = WebServer(self.back, self.plan.http, self.plan.socket_path)
         self.lines = EventLines(self.options.events_to, self.machine.clock)
         self.daemon = self._daemon()
         self._wake = wake
         self._hints = ""
+
+    def _complete(self, reply: Reply) -> Reply:
+        from leakguard.runtime.dry_run import complete_reply  # few ever ask
+
+        return complete_reply(reply, self.live.parts, self.machine)
 
     def _upkeep(self) -> Upkeep:
         return Upkeep(

@@ -9,7 +9,7 @@ import leakguard
 from leakguard.core.decision import Reply
 from leakguard.core.engine import Step
 from leakguard.core.events import Event
-from leakguard.core.inbox import Request, ScheduleDue
+from leakguard.core.inbox import DryRunRequest, Request, ScheduleDue
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.sample import HostSample
 from leakguard.core.status import ServiceExtras, ServiceStatus, Status, project
@@ -47,14 +47,19 @@ class DaemonBack:
         agenda: Agenda,
         next_schedule: Callable[[str], str | None],
         cannot_act: Callable[[str], tuple[str, ...]],
+        complete: Callable[[Reply], Reply],
     ) -> None:
-        """Answer from these and from what is published; `next_schedule` goes by entry."""
+        """Answer from these and from what is published; `next_schedule` goes by entry.
+
+        `complete` adds to the reply of a dry run what only drivers and hooks can say.
+        """
         self._clock = clock
         self._store = store
         self._inbox = inbox
         self._agenda = agenda
         self._next_schedule = next_schedule
         self._cannot_act = cannot_act
+        self._complete = complete
         self._started = clock.now()
         self._view: View | None = None
         self._status: Status | None = None
@@ -101,7 +106,8 @@ class DaemonBack:
         """Post a person's request and wait for the engine's reply."""
         if isinstance(request, ScheduleDue):
             raise TypeError("schedules come from the scheduler, not from people")
-        return self._inbox.ask(request, request.id, timeout_s)
+        reply = self._inbox.ask(request, request.id, timeout_s)
+        return self._complete(reply) if isinstance(request, DryRunRequest) else reply
 
     def alive(self) -> tuple[bool, str]:
         """Tell whether the loop ticks."""

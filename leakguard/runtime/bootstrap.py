@@ -8,7 +8,7 @@ from leakguard import plugins
 from leakguard.core.engine import Rules
 from leakguard.core.instant import Clock
 from leakguard.core.plan import ErrandPlan, HealthSpec, Plan, ServicePlan
-from leakguard.core.sample import Incarnation, Location
+from leakguard.core.sample import Incarnation, Location, Scope
 from leakguard.drivers.base import Driver, DriverContext
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children, ChildSpec
@@ -31,6 +31,17 @@ class Machine:
     proc: ProcFs
     cgroups: CgroupFs
     children: Children
+
+    def processes(self, location: Location) -> tuple[int, ...]:
+        """List the processes of a service where it runs now.
+
+        Raises:
+            ReadingError: they are gone, or may not be seen.
+        """
+        if location.scope is Scope.CGROUP:
+            return self.cgroups.procs(self.cgroups.directory(location.cgroup_path))
+        root = location.root.pid
+        return (root,) if location.scope is Scope.PROCESS else self.proc.tree(root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

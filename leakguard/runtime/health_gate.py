@@ -32,7 +32,8 @@ def check(
     def left_s() -> float:
         return within_s - clock.now().since(began)
 
-    probe, what = _probe(spec, clock=clock, cancelled=cancelled, children=children)
+    probe = _probe(spec, clock=clock, cancelled=cancelled, children=children)
+    what = whom_it_asks(spec)
     tries, problem = 0, "it was not asked"
     while tries == 0 or left_s() > LEAST_S:
         problem = probe(_nearer(left_s, clock))
@@ -45,19 +46,24 @@ def check(
     return False, f"{what} did not become well within {within} ({tried}): {problem}"
 
 
-def _probe(
-    spec: HealthSpec, *, clock: Clock, cancelled: Event, children: Children
-) -> tuple[Probe, str]:
+def whom_it_asks(spec: HealthSpec) -> str:
+    """Name what a gate asks, without its secrets."""
+    if spec.http:
+        return shown(urlsplit(spec.http))
+    return f"tcp {spec.tcp}" if spec.tcp else spec.command[0]
+
+
+def _probe(spec: HealthSpec, *, clock: Clock, cancelled: Event, children: Children) -> Probe:
     if spec.http:
         url = urlsplit(spec.http)
-        return (lambda left: _ask_http(url, left)), shown(url)
+        return lambda left: _ask_http(url, left)
     if spec.tcp:
-        return (lambda left: _ask_tcp(spec.tcp, left)), f"tcp {spec.tcp}"
+        return lambda left: _ask_tcp(spec.tcp, left)
 
     def command(left: Left) -> str:
         return _ask_command(spec.command, left, clock=clock, cancelled=cancelled, children=children)
 
-    return command, spec.command[0]
+    return command
 
 
 def _nearer(left_s: Left, clock: Clock) -> Left:

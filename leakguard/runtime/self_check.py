@@ -10,7 +10,7 @@ from leakguard.core.instant import Clock, Instant
 from leakguard.core.pace import not_guardable
 from leakguard.core.plan import Plan, ServicePlan
 from leakguard.core.policy import Mode, ServiceRules
-from leakguard.core.sample import Absent, Location, Sample, Scope, Snapshot
+from leakguard.core.sample import Absent, Location, Sample, Snapshot
 from leakguard.core.units import format_bytes
 from leakguard.drivers.base import Driver
 from leakguard.linux.cgroupfs import CgroupFs
@@ -331,7 +331,7 @@ class _Look:
             return None
         proc, total = self._machine.proc, 0
         try:
-            for pid in self._pids(location):
+            for pid in self._machine.processes(location):
                 total += proc.smaps_rollup(pid)[0]
         except LeakguardError:
             self._found.notes.append(
@@ -339,13 +339,6 @@ class _Look:
             )
             return None
         return total
-
-    def _pids(self, location: Location) -> tuple[int, ...]:
-        root = location.root.pid
-        if location.scope is Scope.CGROUP:
-            cgroups = self._machine.cgroups
-            return cgroups.procs(cgroups.directory(location.cgroup_path))
-        return (root,) if location.scope is Scope.PROCESS else self._machine.proc.tree(root)
 
     def _rehearse(self) -> None:
         self._to(self._service.rules.name).extend(errand_problems(self._service.errands))

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from leakguard.core.decision import Reply
 from leakguard.core.domain_victims import DomainVictim
+from leakguard.core.dry_run import DryRun, DryRunReply
 from leakguard.core.events import Event, EventKind
 from leakguard.core.forecast import TimeToLimit
-from leakguard.core.inbox import Request, RestartRequest, ScheduleDue
+from leakguard.core.inbox import DryRunRequest, Request, RestartRequest, ScheduleDue
 from leakguard.core.severity import Severity
 from leakguard.core.status import LimitStatus, RestartStatus, ServiceStatus, Status
 
@@ -128,6 +129,7 @@ class FakeBack:
     accepts: bool = True
     message: str = "restarting worker: asked by alice"
     action_id: str = "a1"
+    dry_run: DryRun = field(default_factory=lambda: DryRun(service="worker", running=True))
     after_ask: list[Event] = field(default_factory=list)
     hold: threading.Event | None = None
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -169,6 +171,13 @@ class FakeBack:
             raise self.error
         self.asked.append(request)
         self.happened += self.after_ask
+        if isinstance(request, DryRunRequest):
+            return DryRunReply(
+                request_id=request.id,
+                accepted=self.accepts,
+                message=self.message,
+                dry_run=self.dry_run,
+            )
         restart = isinstance(request, RestartRequest)
         return Reply(
             request_id="" if isinstance(request, ScheduleDue) else request.id,

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from leakguard.core.inbox import PauseRequest, Request, RestartRequest, ResumeRequest
+from leakguard.core.inbox import (
+    DryRunRequest,
+    PauseRequest,
+    Request,
+    RestartRequest,
+    ResumeRequest,
+)
 from leakguard.web.base import HttpError, HttpRequest
 
 MAX_TEXT = 500
@@ -34,12 +40,10 @@ def read_body(request: HttpRequest) -> Fields:
 
 
 def restart(service: str, fields: Fields) -> Request:
-    """Read the fields `force`, `reason` and `by`."""
-    _only(fields, "force", "reason", "by")
-    force = fields.get("force", False)
-    if not isinstance(force, bool):
-        raise HttpError(HTTPStatus.BAD_REQUEST, "`force` must be true or false")
-    return RestartRequest(
+    """Read the fields `force`, `dry_run`, `reason` and `by`."""
+    _only(fields, "force", "dry_run", "reason", "by")
+    force, asks = _flag(fields, "force"), _flag(fields, "dry_run")
+    return (DryRunRequest if asks else RestartRequest)(
         id=_new_id(),
         service=service,
         by=_text(fields, "by"),
@@ -84,6 +88,13 @@ def _only(fields: Fields, *known: str) -> None:
             HTTPStatus.BAD_REQUEST,
             f"unknown field {unknown[0]!r}: there are {', '.join(known)}",
         )
+
+
+def _flag(fields: Fields, name: str) -> bool:
+    value = fields.get(name, False)
+    if not isinstance(value, bool):
+        raise HttpError(HTTPStatus.BAD_REQUEST, f"`{name}` must be true or false")
+    return value
 
 
 def _text(fields: Fields, name: str) -> str:

@@ -1,5 +1,6 @@
 """What holds for every driver, ours and those of other packages, found by name."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from leakguard import plugins
-from leakguard.core.errors import DriverError
+from leakguard.core.errors import DriverError, LeakguardError
 from leakguard.core.sample import Incarnation, Location
 from leakguard.drivers.base import Driver, DriverContext, RestartOrder
 from leakguard.linux.children import Children, ChildSpec, run_here
@@ -111,6 +112,15 @@ def test_a_rehearsal_names_what_is_missing_and_the_fix(key: str, make: Make) -> 
     problems = make(key).rehearse(Location(root=stranger()))
     assert problems != ()
     assert [p for p in problems if ": " not in p or "\n" in p] == []
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_a_driver_says_whom_a_restart_ends_or_why_it_cannot(key: str, make: Make) -> None:
+    """A dry run shows it: our own process is the root, or the driver says what is in the way."""
+    with contextlib.suppress(LeakguardError):
+        ending = make(key).ending(Location(root=stranger()))
+        assert ending.pids in (None, (os.getpid(),))
+        assert ending.within_s is None or ending.within_s > 0
 
 
 @pytest.mark.parametrize("key", NAMES)
