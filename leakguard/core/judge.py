@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from leakguard.core import breaker, budget, futility, groups, leave, linked, propose
+from leakguard.core import breaker, budget, futility, groups, leave, linked, propose, twins
 from leakguard.core.decision import Decision, Reply, RestartService, Verb
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
@@ -66,7 +66,7 @@ def judge(
 def _vetoes(tick: Tick, name: str, proposal: Proposal, rules: ServiceRules) -> tuple[Veto, ...]:
     others = {
         Guard.BREAKER: budget.reason(tick, proposal),
-        Guard.IN_FLIGHT: linked.in_the_way(tick, name, proposal),
+        Guard.IN_FLIGHT: linked.in_the_way(tick, name, proposal) or twins.in_the_way(tick, name),
         Guard.GROUP: groups.reason(tick, name, proposal),
         Guard.BUSY: leave.reason(tick, name, proposal, rules),
     }

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from typing import assert_never
 
-from leakguard.core import activity as habits, futility, lasting, learning
+from leakguard.core import activity as habits, futility, lasting, learning, twins
 from leakguard.core.events import EventKind
 from leakguard.core.guards import remember
 from leakguard.core.policy import ServiceRules
@@ -135,11 +135,13 @@ def _count_others(tick: Tick, service: ServiceState, sample: Sample, rules: Serv
         before = service.sample.value_bytes if service.sample is not None else None
         unseen = Settling(since=tick.now, action_id="", before_bytes=before, took_s=None)
         tick.amend(sample.service, settling=unseen)
+    twin = twins.restarted_as(tick, sample.service, sample.incarnation)
+    how = f"it was restarted as {twin}" if twin else "leakguard did not restart it"
     tick.event(
         EventKind.RESTARTED_BY_OTHERS,
         sample.service,
         Severity.INFO,
-        f"{sample.service} runs anew as {sample.incarnation}; leakguard did not restart it",
+        f"{sample.service} runs anew as {sample.incarnation}; {how}",
         pid=sample.incarnation.pid,
     )
 

@@ -34,6 +34,9 @@ class Scope(StrEnum):
     CGROUP = "cgroup"
 
 
+Process = tuple[str, int, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incarnation:
     """*This* run of a service: a pid alone may be used again, pid and start time may not.
@@ -46,6 +49,11 @@ class Incarnation:
     pid: int
     start_ticks: int
     token: str = ""
+
+    @property
+    def process(self) -> Process:
+        """Its root process alone: the same for all who see it, whatever its manager calls it."""
+        return self.boot_id, self.pid, self.start_ticks
 
     def __str__(self) -> str:
         """Name the run for a person."""

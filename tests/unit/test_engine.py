@@ -34,6 +34,7 @@ from leakguard.testing.bench import (
     trend_of,
 )
 from leakguard.testing.clock import EPOCH_S
+from leakguard.testing.ticks import run_of
 
 CRON = "0 3 * * *"
 
@@ -270,7 +271,7 @@ def test_a_schedule_acts_on_every_service_of_its_entry() -> None:
     reading = bench.service.sample
     assert reading is not None
     for i in (1, 2):
-        bench.step(replace(reading, service=f"{NAME}:{i}"))
+        bench.step(replace(reading, service=f"{NAME}:{i}", incarnation=run_of(200 + i)))
     made = bench.step(requests=due(bench))
     assert sorted(a.service for a in made.actions) == [NAME, f"{NAME}:1", f"{NAME}:2"]
 
