@@ -15,14 +15,13 @@ from leakguard.core.codec import to_plain
 from leakguard.core.errors import ConfigError, LeakguardError
 from leakguard.core.plan import Plan
 from leakguard.core.units import format_bytes
-from leakguard.runtime.self_check import (
+from leakguard.runtime.check_report import (
     CheckReport,
     LimitReport,
     MatchReport,
     ServiceReport,
-    check,
-    this_machine,
 )
+from leakguard.runtime.self_check import check, this_machine
 
 EPILOG = """\b
 Examples:

@@ -36,7 +36,8 @@ class Defaults(Model):
     )
     each: Switch = Field(
         default=False,
-        description="One guarded service per match (name:1, name:2, …) instead of exactly one.",
+        description="One guarded service per match (name:1, name:2, …) instead of exactly one;"
+        " what another entry has to itself is left to that one.",
     )
     measure: Measure = Field(
         default=Measure.AUTO,

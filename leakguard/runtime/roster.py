@@ -5,7 +5,8 @@ ambiguous. An entry with `each` is one service per match: a match takes the lowe
 (`worker:1`, `worker:2`, …) and the process that replaces it takes the slot it left, so that
 state, breaker and series follow the place and not the pid. A match that its manager has a name for
 (a unit, a container) is called by that: `worker:worker@blue.service`; where several share one name
-(the pods of a workload), the others are `…#2`, `…#3`.
+(the pods of a workload), the others are `…#2`, `…#3`. What an entry without `each` has is left out
+of all others: its own rules hold for it, and a pattern guards the rest.
 """
 
 import re
@@ -16,7 +17,7 @@ from itertools import count
 from leakguard.core.errors import ReadingError, TargetError
 from leakguard.core.instant import Instant
 from leakguard.core.plan import ServicePlan
-from leakguard.core.sample import Incarnation, Location
+from leakguard.core.sample import Incarnation, Location, Process
 from leakguard.runtime.same_run import RunKey, is_same_run, run_key
 from leakguard.targets.base import Target
 
@@ -136,7 +137,7 @@ class Roster:
     def _locate(self, service: str, slot: Slot) -> Location:
         found = slot.entry.target.locate()
         if slot.entry.plan.each:
-            return self._own_match(service, slot, found)
+            return self._own_match(service, slot, _without(found, self._owned(found)))
         if len(found) > 1:
             raise TargetError(_ambiguous(service, slot.entry, found), ambiguous=True)
         if not found:
@@ -156,6 +157,34 @@ class Roster:
             raise _none(service, slot)
         return free[0]
 
+    def _owned(self, found: tuple[Location, ...]) -> set[Process]:
+        """Give the processes that have an entry of their own, asking it about what is new."""
+        slots = tuple(self._slots.values())
+        known = {s.incarnation.process for s in slots if s.incarnation is not None}
+        news = any(location.root.process not in known for location in found)
+        owned = set[Process]()
+        for slot in [s for s in slots if not s.entry.plan.each]:
+            if news or slot.seen is None:
+                owned |= _only_match(slot.entry)
+            if slot.incarnation is not None:
+                owned.add(slot.incarnation.process)
+        return owned
+
+    def _leave_to_others(self, entry: Entry, owned: set[Process]) -> tuple[str, ...]:
+        """Give slots up whose process has an entry of its own by now."""
+        gone = []
+        for slot_name, slot in self._of(entry).items():
+            if slot.incarnation is None or slot.incarnation.process not in owned:
+                continue
+            slot.location = slot.incarnation = None
+            if len(self._of(entry)) > 1:
+                del self._slots[slot_name]
+                gone.append(slot_name)
+        return tuple(gone)
+
+    def _of(self, entry: Entry) -> dict[str, Slot]:
+        return {name: slot for name, slot in self._slots.items() if slot.entry is entry}
+
     def _scan_one(self, name: str, entry: Entry, now: Instant) -> Iterable[str]:
         try:
             found = entry.target.locate()
@@ -163,8 +192,10 @@ class Roster:
             found = ()
         except ReadingError:
             return ()
-        dropped = self._name_by_member(name, entry, found)
-        slots = {n: s for n, s in self._slots.items() if s.entry is entry}
+        owned = self._owned(found)
+        found = _without(found, owned)
+        dropped = self._name_by_member(name, entry, found) + self._leave_to_others(entry, owned)
+        slots = self._of(entry)
         taken = _keys(s.incarnation for s in slots.values())
         running = _keys(location.root for location in found)
         free = [n for n, s in slots.items() if not _keys([s.incarnation]) & running]
@@ -209,6 +240,19 @@ class Roster:
                 del self._slots[slot_name]
                 gone.append(slot_name)
         return gone
+
+
+def _only_match(entry: Entry) -> set[Process]:
+    """Give what an entry matches now; what is ambiguous, or cannot be known, is nothing."""
+    try:
+        found = entry.target.locate()
+    except (TargetError, ReadingError):
+        return set()
+    return {found[0].root.process} if len(found) == 1 else set()
+
+
+def _without(found: tuple[Location, ...], owned: set[Process]) -> tuple[Location, ...]:
+    return tuple(location for location in found if location.root.process not in owned)
 
 
 def _keys(runs: Iterable[Incarnation | None]) -> set[RunKey]:

@@ -19,95 +19,18 @@ from leakguard.linux.procfs import ProcFs
 from leakguard.runtime.bending import Bender
 from leakguard.runtime.bootstrap import Machine, Parts, build
 from leakguard.runtime.calendars import windows_in_words
+from leakguard.runtime.check_report import CheckReport, LimitReport, MatchReport, ServiceReport
 from leakguard.runtime.collect import Collector
 from leakguard.runtime.errand_words import after_in_words, before_in_words, errand_problems
+from leakguard.runtime.overlaps import tell_overlaps
 from leakguard.runtime.places import look_at_places
-from leakguard.runtime.schedule_words import ScheduleReport, report
+from leakguard.runtime.schedule_words import report
 from leakguard.runtime.slot_rules import SlotRules
 from leakguard.runtime.trigger_words import guards_in_words, triggers_in_words
 from leakguard.runtime.unseen import unseen_restarts
 
 CANNOT_SEE = "limits above it cannot be seen from here: they are unknown, not absent"
 NOTHING = "nothing now"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitReport:
-    """One limit of a match. `source` is a `LimitKind`; `path` that of a cgroup."""
-
-    source: str
-    limit_bytes: int
-    headroom_bytes: int
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatchReport:
-    """One guarded service as it runs now. Sizes in bytes, None where they cannot be read."""
-
-    service: str
-    pid: int
-    name: str
-    processes: int | None = None
-    value_bytes: int | None = None
-    pss_bytes: int | None = None
-    effective_limit_bytes: int | None = None
-    effective_source: str = ""
-    limits: tuple[LimitReport, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceReport:
-    """One entry under `services`. `problems` make the check fail, `notes` do not."""
-
-    name: str
-    where: str
-    mode: str
-    measure: str
-    target: str = ""
-    matches: tuple[MatchReport, ...] = ()
-    unmatched: str = ""
-    """What is found where `matches` is empty: nothing, too much, or what cannot be read."""
-    driver: str = ""
-    restart: str = ""
-    """What a restart does."""
-    who_starts: str = ""
-    """Who starts the service again; empty when that is not known."""
-    triggers: tuple[str, ...] = ()
-    guards: tuple[str, ...] = ()
-    before: tuple[str, ...] = ()
-    """What is done before the driver acts."""
-    after: tuple[str, ...] = ()
-    """What follows a restart."""
-    schedules: tuple[ScheduleReport, ...] = ()
-    windows: tuple[str, ...] = ()
-    blackouts: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """The whole configuration. `machine`: whether the machine was looked at, too."""
-
-    host: str
-    sources: tuple[str, ...]
-    machine: bool
-    services: tuple[ServiceReport, ...]
-    channels: tuple[str, ...] = ()
-    state: str = ""
-    """The state file; empty: state is kept in memory."""
-    socket: str = ""
-    http: str = ""
-    """The address; empty: off."""
-    problems: tuple[str, ...] = ()
-    """What is wrong beside the services."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Nothing is wrong."""
-        return not self.problems and not any(service.problems for service in self.services)
 
 
 @dataclass(slots=True)
@@ -147,7 +70,7 @@ def check(
         host=plan.host,
         sources=plan.sources,
         machine=machine is not None,
-        services=tuple(_service(plan, service, now, machine) for service in plan.services),
+        services=tell_overlaps(_service(plan, service, now, machine) for service in plan.services),
         channels=tuple(f"{c.name} ({c.notifier.key})" for c in plan.channels),
         state=plan.state.path,
         socket=plan.socket_path,

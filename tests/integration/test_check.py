@@ -10,8 +10,9 @@ import pytest
 from leakguard.cli.main import main
 from leakguard.core.instant import Instant
 from leakguard.core.units import MIB
+from leakguard.runtime.check_report import ServiceReport
 from leakguard.runtime.clock import SystemClock
-from leakguard.runtime.self_check import ServiceReport, check, this_machine
+from leakguard.runtime.self_check import check, this_machine
 from leakguard.testing.settings import load_text
 
 HOLD = "import sys; x = bytearray({size}); print('up', flush=True); sys.stdin.read()  # {mark}"
@@ -65,6 +66,43 @@ def test_each_match_is_measured_with_its_limit(
         assert "configured" in {limit.source for limit in match.limits}
         assert match.effective_source != ""
         assert match.processes == 1
+
+
+def look_at_two(folder: Path, one: str, other: str) -> tuple[ServiceReport, ...]:
+    """Check two entries, `one` and `other`."""
+    plan = load_text(folder, f"services: {{one: {{{one}}}, other: {{{other}}}}}").plan
+    clock = SystemClock()
+    return check(plan, clock.now(), this_machine(plan, clock)).services
+
+
+def test_what_has_an_entry_of_its_own_is_left_out_of_a_pattern(
+    tmp_path: Path, mark: str, running: list[subprocess.Popen[bytes]]
+) -> None:
+    """And which one that is, is said under the pattern; so it is when nothing else is left."""
+    own, left = (process.pid for process in running)
+    pattern = f"target: {{cmdline: {mark}, each: true}}"
+    first, second = look_at_two(tmp_path, pattern, f"target: {{pid: {own}}}")
+    assert [match.pid for match in first.matches] == [left]
+    assert [match.pid for match in second.matches] == [own]
+    name = second.matches[0].name
+    assert f"pid {own} ({name}) has an entry of its own: other" in first.notes
+    running.pop().communicate(timeout=10)
+    first, _ = look_at_two(tmp_path, pattern, f"target: {{pid: {own}}}")
+    assert (first.matches, first.unmatched) == ((), "nothing that has no entry of its own")
+
+
+def test_a_process_of_two_entries_is_told_under_both(
+    tmp_path: Path, running: list[subprocess.Popen[bytes]]
+) -> None:
+    """Each restart would be one of both."""
+    target = f"target: {{pid: {running[0].pid}}}"
+    for found, other in zip(look_at_two(tmp_path, target, target), ("other", "one"), strict=True):
+        (match,) = found.matches
+        (said,) = (note for note in found.notes if "is guarded as" in note)
+        assert said == (
+            f"pid {match.pid} ({match.name}) is guarded as {other} too: a restart of one is a "
+            "restart of both, so keep one of them"
+        )
 
 
 def test_unrelated_matches_are_ambiguous(

@@ -314,3 +314,93 @@ def test_a_name_of_digits_is_no_number() -> None:
     assert [again.member(name) for name in again.names()] == ["7", "8"]
     again.scan(later(FakeClock()))
     assert pids(again) == {"worker:7#1": 10, "worker:8#1": 11}
+
+
+# ---- what has an entry of its own
+
+
+class Shop:
+    """An entry `web` of one service, and an entry `all` that matches whatever runs."""
+
+    def __init__(self, known: dict[str, Incarnation] | None = None) -> None:
+        self.web, self.all, self.clock = ScriptedTarget(7), ScriptedTarget(), FakeClock()
+        self.roster = Roster(
+            {
+                name: Entry(
+                    plan=ServicePlan(rules=guarded(), target=PluginSpec(key="pid"), each=each),
+                    target=target,
+                )
+                for name, target, each in (("web", self.web, False), ("all", self.all, True))
+            },
+            known or {},
+        )
+        members(self.all, ("web", 7), ("api", 8))
+
+    def scan(self) -> tuple[str, ...]:
+        """Look for new matches; gives the slots that are given up."""
+        return self.roster.scan(later(self.clock))
+
+
+def test_what_has_an_entry_of_its_own_is_left_out_of_a_pattern() -> None:
+    """Its own rules hold for it, and it is not guarded twice."""
+    shop = Shop()
+    assert shop.scan() == ("all:1",)
+    assert shop.roster.names() == ("web", "all:api")
+
+
+def test_a_new_run_of_what_has_an_entry_of_its_own_is_left_out_too() -> None:
+    """Whoever looks first after its restart."""
+    shop = Shop()
+    shop.scan()
+    shop.web.match(17)
+    members(shop.all, ("web", 17), ("api", 8))
+    shop.scan()
+    assert shop.roster.names() == ("web", "all:api")
+
+
+def test_an_entry_of_its_own_is_not_asked_again_for_what_is_known() -> None:
+    """A scan costs one look, as long as nothing new is found."""
+    shop = Shop()
+    shop.scan()
+    shop.roster.where("web", shop.clock.now())
+    looks = shop.web.looks
+    for _ in range(3):
+        shop.scan()
+    assert shop.web.looks == looks
+
+
+@pytest.mark.parametrize("error", [TargetError("none"), ReadingError("no right")])
+def test_an_entry_that_cannot_be_located_leaves_its_process_to_the_pattern(
+    error: Exception,
+) -> None:
+    """Better guarded by general rules than by none; given back as soon as it is found."""
+    shop = Shop()
+    shop.web.error = error
+    shop.scan()
+    assert shop.roster.names() == ("web", "all:web", "all:api")
+    shop.web.match(7)
+    assert shop.scan() == ("all:web",)
+    assert shop.roster.names() == ("web", "all:api")
+
+
+def test_an_ambiguous_entry_owns_nothing() -> None:
+    """It guards none of what it matches."""
+    shop = Shop()
+    shop.web.match(7, 9)
+    shop.scan()
+    assert shop.roster.names() == ("web", "all:web", "all:api")
+
+
+def test_a_slot_of_an_earlier_daemon_is_given_up_for_an_entry_of_its_own() -> None:
+    """The entry was written since."""
+    shop = Shop({"all:web": run(7), "all:api": run(8)})
+    assert shop.scan() == ("all:web",)
+    assert shop.roster.names() == ("web", "all:api")
+
+
+def test_the_last_slot_stays_although_its_match_has_an_entry_of_its_own() -> None:
+    """Somebody has to say that nothing else matches."""
+    shop = Shop({"all:web": run(7)})
+    members(shop.all, ("web", 7))
+    assert (shop.scan(), shop.roster.names()) == ((), ("web", "all:web"))
+    assert shop.roster.fresh("all:web") is None
