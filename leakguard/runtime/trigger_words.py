@@ -81,6 +81,9 @@ def _guards(rules: ServiceRules) -> Iterator[str]:
         f"breaker: after {guards.max_restarts} restarts within {format_duration(guards.per_s)} "
         "leakguard only watches and alerts"
     )
+    if guards.budget is not None:
+        together, per = counted(guards.budget.max_restarts, "restart"), guards.budget.per_s
+        yield f"breaker: and after {together} of all services within {format_duration(per)}"
 
 
 def _buy_time(rule: BuyTimeRule) -> str:

@@ -63,6 +63,13 @@ def test_guards_in_words(tmp_path: Path) -> None:
     )
 
 
+def test_the_budget_of_all_services_in_words(tmp_path: Path) -> None:
+    """It is named with every service that it may hold."""
+    text = f"max_restarts: {{count: 20, per: 1h}}\n{WORKER}"
+    *_, last = guards_in_words(load_service(tmp_path, text).rules)
+    assert last == "breaker: and after 20 restarts of all services within 1h"
+
+
 def test_bought_time_in_words(tmp_path: Path) -> None:
     """Each way of bending is named."""
     text = (
