@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ REQUIRE_ALL = os.environ.get("LG_TEST_REQUIRE_ALL") == "1"
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 PING_TIMEOUT_S = 5.0
+NOBODY = 65534
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -162,6 +163,19 @@ LACKS: dict[str, Callable[[], str | None]] = {
 def docker_host() -> str:
     """The address of the engine for tests marked `docker`, as `DOCKER_HOST` wants it."""
     return os.environ.get("LG_TEST_DOCKER_HOST") or DEFAULT_DOCKER_HOST
+
+
+@pytest.fixture
+def hidden(tmp_path: Path) -> Iterator[Path]:
+    """A folder that may not be entered; root is somebody else for the time."""
+    folder, me = tmp_path / "hidden", os.geteuid()
+    folder.mkdir()
+    folder.chmod(0)
+    if me == 0:
+        os.seteuid(NOBODY)
+    yield folder
+    os.seteuid(me)
+    folder.chmod(0o700)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

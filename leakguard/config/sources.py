@@ -113,10 +113,10 @@ def find(path: str | None, environ: Mapping[str, str], cwd: Path) -> str | None:
     for asked, origin in ((path, "-c"), (environ.get("LEAKGUARD_CONFIG"), "$LEAKGUARD_CONFIG")):
         if not asked:
             continue
-        if not (cwd / asked).exists():
+        if not _is_there(cwd / asked):
             raise ConfigError(f"{asked}: no such file - correct {origin}, or write the file")
         return asked
-    return next((place for place in usual_places(environ) if Path(place).is_file()), None)
+    return next((place for place in usual_places(environ) if os.path.isfile(place)), None)  # noqa: PTH113  Path.is_file raises where ProtectHome= hides the home directory
 
 
 def usual_places(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -125,6 +125,14 @@ def usual_places(environ: Mapping[str, str]) -> tuple[str, ...]:
         f"{environ['HOME']}/.config" if environ.get("HOME") else ""
     )
     return (*((f"{home}/leakguard/config.yaml",) if home else ()), SYSTEM_FILE)
+
+
+def _is_there(place: Path) -> bool:
+    """Tell whether a file that was named may be there; reading it says why it cannot be read."""
+    try:
+        return place.exists()
+    except OSError:
+        return True
 
 
 def merged(layers: Sequence[Layer]) -> dict[str, Any]:
@@ -184,8 +192,21 @@ def _name_the_file(folder: str, cwd: Path) -> str:
 
 
 def _nothing_found(environ: Mapping[str, str]) -> str:
+    places = usual_places(environ)
+    hidden = [place for place in places if _is_hidden(place)]
+    unseen = f" (uid {os.geteuid()} may not look for {' and '.join(hidden)})" if hidden else ""
     return (
-        f"no configuration: there is no {' and no '.join(usual_places(environ))} - "
+        f"no configuration: there is no {' and no '.join(places)}{unseen} - "
         f"name one with -c, set {PREFIX}SERVICES__NAME__TARGET__…, or begin with a file that has "
         f"this line: {SHORTEST}"
     )
+
+
+def _is_hidden(place: str) -> bool:
+    try:
+        os.stat(place)  # noqa: PTH116  the error is the answer
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

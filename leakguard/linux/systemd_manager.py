@@ -117,7 +117,8 @@ def runtime_dir(environ: Mapping[str, str]) -> str:
 
 def _prefers_user(environ: Mapping[str, str]) -> bool:
     """Tell whether we are a user with a manager; a service's own account has none."""
-    return os.geteuid() != 0 and Path(runtime_dir(environ), "systemd/private").exists()
+    # What ProtectHome= of our own unit hides is not there; Path.exists would raise.
+    return os.geteuid() != 0 and os.path.exists(f"{runtime_dir(environ)}/systemd/private")
 
 
 def _started_boot_s(proc: ProcFs, unit: Unit) -> float | None:

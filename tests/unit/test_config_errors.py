@@ -1,5 +1,6 @@
 """What the file alone shows to be wrong is one line each: file, line, key, what and the fix."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -393,6 +394,26 @@ def test_a_missing_file_is_an_error(
     with pytest.raises(ConfigError) as caught:
         load(path, environ=environ, cwd=tmp_path, secrets="")
     assert [one[: len(line)] for one in caught.value.problems] == [line]
+
+
+def test_a_home_that_is_hidden_holds_no_configuration(hidden: Path) -> None:
+    """`ProtectHome=yes` of a unit: other places count; where there is none, it is said why."""
+    place = f"{hidden}/leakguard/config.yaml"
+    environ = {"XDG_CONFIG_HOME": str(hidden)}
+    by_variables = environ | {"LEAKGUARD_SERVICES__WORKER__TARGET__CMDLINE": "x"}
+    assert len(load(None, environ=by_variables, cwd=Path("/"), secrets="").plan.services) == 1
+    with pytest.raises(ConfigError) as caught:
+        load(None, environ=environ, cwd=Path("/"), secrets="")
+    (line,) = caught.value.problems
+    assert f"(uid {os.geteuid()} may not look for {place})" in line
+
+
+def test_a_named_file_that_is_hidden_cannot_be_read(hidden: Path) -> None:
+    """It may well be there: the message names the right that is missing."""
+    place = f"{hidden}/leakguard/config.yaml"
+    with pytest.raises(ConfigError) as caught:
+        load(place, environ={}, cwd=Path("/"), secrets="")
+    assert caught.value.problems == (f"{place}: Permission denied - let leakguard read it",)
 
 
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:
