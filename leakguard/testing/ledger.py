@@ -20,6 +20,8 @@ LATELY_S = 3 * 10.0 + 10.0
 """A member counts as well for so long after it was sampled, at the default pace."""
 AT_MOST_S = 1800.0
 """Restarts that follow one another keep a dependent down no longer than this."""
+CHILD_S = 120.0
+"""So long after the decision a child that ended by itself is waited for."""
 LEAST_TRIES = 5
 """So often a dependent is ordered to start before it is given up."""
 ENDS = {
@@ -30,6 +32,7 @@ ENDS = {
     EventKind.SERVICE_STARTED,
 }
 CANNOT_WAIT = {"threshold", "exhaustion"}
+NOT_BUDGETED = {"manual", "respawn"}
 
 
 class BrokenPromiseError(AssertionError):
@@ -69,6 +72,8 @@ class Ledger:
     """When the last restart in each group was over."""
     tries: dict[str, int] = field(default_factory=dict)
     """How often each dependent was ordered to start."""
+    came_of: dict[str, EventKind] = field(default_factory=dict)
+    """How the last restart of each service ended."""
     given_up: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
     """Whose moment has come since it was last restarted."""
@@ -89,7 +94,7 @@ class Ledger:
     def step(self, plant: Plant, inputs: Inputs, made: Step) -> None:
         """Hold one step to the book."""
         self.pass_time(plant, made.at)
-        self.hear(inputs)
+        self.hear(plant, inputs)
         for event in made.events:
             self.event(plant, inputs, made, event)
         for action in made.actions:
@@ -99,7 +104,7 @@ class Ledger:
                 case StopService():
                     self.check_stop(plant, made, action)
                 case StartService():
-                    self.check_start(made, action)
+                    self.check_start(plant, made, action)
                 case _:
                     pass
         flights = {n: s.record.flight for n, s in made.state.services.items()}
@@ -120,7 +125,7 @@ class Ledger:
         """Give how long ago a step was."""
         return self.lived[now] - self.lived[at]
 
-    def hear(self, inputs: Inputs) -> None:
+    def hear(self, plant: Plant, inputs: Inputs) -> None:
         """Take what people and schedules want into the book."""
         for request in inputs.requests:
             match request:
@@ -132,7 +137,7 @@ class Ledger:
                     for act in self.all.values():
                         act.counted = act.counted and act.service != request.service
                 case ScheduleDue():
-                    self.due.add(request.service)
+                    self.due |= {n for n in plant.units if request.service in {n, entry_of(n)}}
                 case RestartRequest():
                     pass
         for name in [n for n, until in self.paused.items() if inputs.now.wall_s >= until]:
@@ -163,6 +168,7 @@ class Ledger:
 
     def over(self, plant: Plant, made: Step, event: Event, act: Act) -> None:
         """Close a restart."""
+        self.came_of[act.service] = event.kind
         if event.kind is EventKind.RESTART_FAILED and "health gate" in event.message:
             self.note_ill(act.service)
         if event.kind is EventKind.RESTART_SUCCEEDED:
@@ -177,7 +183,7 @@ class Ledger:
 
     def note_end(self, plant: Plant, name: str, at: Instant) -> None:
         """Remember when a group was last disturbed."""
-        group = plant.rules[name].group
+        group = plant.rules_of(name).group
         if group is not None:
             self.ended[group.name] = at
 
@@ -192,7 +198,8 @@ class Ledger:
         busy = {act.service for act in self.open.values()}
         _hold(name not in busy, "two at once")
         _hold(not self.needs.get(name, frozenset()) & busy, "what it stands on is in a restart")
-        _hold(forced or self.spent(plant, name, made.at) < self.allowed(plant, name), "too many")
+        if not forced:
+            self.check_bounds(plant, name, trigger, made.at)
         flights = {n: s.record.flight for n, s in made.state.services.items()}
         taken = {n for n, f in flights.items() if f is not None and f.for_action == action_id}
         if trigger != "respawn":
@@ -210,7 +217,7 @@ class Ledger:
     def check_cause(self, plant: Plant, event: Event, *, asked: bool) -> None:
         """What the event gives as the cause is the truth, and it is told in words."""
         name, seen = event.service, plant.units[event.service].seen
-        rules = plant.rules[name].policy.threshold
+        rules = plant.rules_of(name).policy.threshold
         above = rules.above.size_bytes if rules is not None else None
         held = seen.value_bytes if isinstance(seen, Sample) else 0
         true = {
@@ -236,22 +243,26 @@ class Ledger:
         """Give what cannot live without a service."""
         return {other for other, needs in self.needs.items() if name in needs}
 
-    def spent(self, plant: Plant, name: str, now: Instant) -> int:
-        """Count the restarts of a service that still count."""
-        per_s = plant.rules[name].guards.per_s
-        acts = [act for act in self.all.values() if act.service == name and act.counted]
-        return sum(self.ago(now, act.at) < per_s for act in acts)
+    def check_bounds(self, plant: Plant, name: str, trigger: str, now: Instant) -> None:
+        """Never more restarts of one service than its breaker allows, nor of all together."""
+        guards = plant.rules_of(name).guards
+        counted = [act for act in self.all.values() if act.counted]
+        own = [act for act in counted if act.service == name]
+        _hold(self.lately(own, guards.per_s, now) < guards.max_restarts, f"too many of {name}")
+        if guards.budget is not None and trigger not in NOT_BUDGETED:
+            all_of_them = [act for act in counted if act.trigger not in NOT_BUDGETED]
+            count = self.lately(all_of_them, guards.budget.per_s, now)
+            _hold(count < guards.budget.max_restarts, "too many of all services")
 
-    def allowed(self, plant: Plant, name: str) -> int:
-        """Give how many restarts of a service may count at a time."""
-        return plant.rules[name].guards.max_restarts
+    def lately(self, acts: list[Act], per_s: float, now: Instant) -> int:
+        """Count the restarts that were decided within some time."""
+        return sum(self.ago(now, act.at) < per_s for act in acts)
 
     def check_groups(self, plant: Plant, made: Step, taken: set[str], *, waits: bool) -> None:
         """Never above `max_parallel`, never below `min_healthy`, never before its turn."""
-        for group in {
-            rules.group for n, rules in plant.rules.items() if n in taken and rules.group
-        }:
-            members = {n for n, rules in plant.rules.items() if rules.group == group}
+        groups = {n: rules.group for n in plant.units if (rules := plant.rules_of(n)).group}
+        for group in {one for n, one in groups.items() if n in taken and one is not None}:
+            members = {n for n, one in groups.items() if one == group}
             acts = {i for i, act in self.open.items() if act.service in members}
             acts |= {i for n, i in self.along.items() if n in members}
             _hold(len(acts) < group.max_parallel, f"{acts} are under way")
@@ -282,7 +293,7 @@ class Ledger:
         )
         _hold(not act.handed_out, "ordered twice")
         act.handed_out = True
-        late = self.ago(made.at, act.at) > plant.rules[act.service].restart.deadline_s
+        late = self.ago(made.at, act.at) > plant.rules_of(act.service).restart.deadline_s
         for name in act.stood_on:
             down = not isinstance(plant.units[name].seen, Sample)
             excused = act.trigger in CANNOT_WAIT and (late or name in self.not_stopped)
@@ -297,12 +308,12 @@ class Ledger:
                 continue
             down = not isinstance(plant.units[other].seen, Sample)
             since = self.stopped.get(other)
-            deadline_s = plant.rules[other].restart.deadline_s
+            deadline_s = plant.rules_of(other).restart.deadline_s
             late = since is not None and self.ago(made.at, since) > deadline_s
             _hold(down or late or other in self.not_stopped, f"{other} stands on {name}")
         self.stopped[name] = made.at
 
-    def check_start(self, made: Step, action: StartService) -> None:
+    def check_start(self, plant: Plant, made: Step, action: StartService) -> None:
         """A dependent is started when nothing below it is in a restart."""
         name = action.service
         _hold(name in self.along, "no event explains it")
@@ -314,6 +325,14 @@ class Ledger:
         _hold(not under & {act.service for act in self.open.values()}, "it is not up yet")
         told = {other for other in self.along if other in self.stopped}
         _hold(not under & told, "what it stands on is not up yet")
+        coming = under & plant.children_down() if self.ago(made.at, since) <= CHILD_S else set()
+        gone = {other for other in coming if not isinstance(plant.units[other].seen, Sample)}
+        _hold(not gone, "what it stands on is about to be started")
+
+
+def entry_of(name: str) -> str:
+    """Give the name under `services`: `web` of `web:2`."""
+    return name.partition(":")[0]
 
 
 def _hold(kept: bool, promise: str) -> None:  # noqa: FBT001  it stands where `assert` would

@@ -68,7 +68,10 @@ class Watch(Protocol):
 
 @dataclass(slots=True)
 class Plant:
-    """Units by name; `queue` is what the executor has still to do, first come first served."""
+    """Units by name, rules by entry (`web:2` follows those of `web`).
+
+    `queue` is what the executor has still to do, first come first served.
+    """
 
     rules: Mapping[str, ServiceRules]
     kinds: Mapping[str, Kind]
@@ -93,6 +96,10 @@ class Plant:
             self._pid += 1
             self.units[name] = Unit(kind=kind, pid=self._pid, born_s=self.clock.boot_s - OLD_S)
         self.look()
+
+    def rules_of(self, name: str) -> ServiceRules:
+        """Give the rules of a service."""
+        return self.rules[name.partition(":")[0]]
 
     def look(self, *requests: Request, after_s: float = 0.0, only: tuple[str, ...] = ()) -> None:
         """Let time pass, read everything or `only` some, and deal with one tick."""
