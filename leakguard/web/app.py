@@ -4,6 +4,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qsl
@@ -12,7 +13,7 @@ from leakguard.core.codec import to_plain
 from leakguard.core.errors import DaemonError
 from leakguard.web import orders, page
 from leakguard.web.access import READING, Access
-from leakguard.web.base import Back, HttpError, HttpRequest, HttpResponse, as_json
+from leakguard.web.base import Back, HttpError, HttpRequest, HttpResponse, as_json, as_json_rows
 from leakguard.web.metrics import Metrics
 from leakguard.web.names import find_service
 
@@ -132,7 +133,11 @@ class WebApp:
         return HttpResponse(body=body, content_type=content_type)
 
     def _status(self, request: HttpRequest) -> HttpResponse:
-        return _tagged(request, as_json(to_plain(self._back.status())))
+        status = self._back.status()
+        frame = to_plain(replace(status, services=()))
+        del frame["services"]
+        rows = map(to_plain, status.services)
+        return _tagged(request, as_json_rows(frame, "services", rows))
 
     def _service(self, request: HttpRequest, name: str) -> HttpResponse:
         return _tagged(request, as_json(to_plain(find_service(self._back.status(), name))))

@@ -1,6 +1,5 @@
 """Find a service in a status by its name; a typo is answered with the right names."""
 
-import difflib
 from http import HTTPStatus
 
 from leakguard.core.status import ServiceStatus, Status
@@ -19,8 +18,11 @@ def find_service(status: Status, name: str) -> ServiceStatus:
 
 
 def _near(name: str, names: list[str]) -> list[str]:
-    matches = [known for known in names if known.partition(":")[0] == name]
-    return matches[:3] or difflib.get_close_matches(name, names, n=3)
+    if matches := [known for known in names if known.partition(":")[0] == name]:
+        return matches[:3]
+    import difflib  # only for wrong names
+
+    return difflib.get_close_matches(name, names, n=3)
 
 
 def _all(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from leakguard.core.codec import to_plain
 from leakguard.core.decision import Reply
 from leakguard.core.domain_victims import DomainVictim
 from leakguard.core.errors import DaemonError
@@ -149,6 +150,13 @@ def test_status_is_the_whole_status() -> None:
     assert [service["name"] for service in document["services"]] == ["worker", "cache"]
     assert document["services"][0]["nearest"]["time_to_limit"]["p95_s"] is None
     assert document["services"][1]["value_bytes"] is None
+
+
+@pytest.mark.parametrize("services", [(), (worker(),), (worker(), worker(name="b"))])
+def test_status_is_written_service_by_service(services: tuple[ServiceStatus, ...]) -> None:
+    """However many there are, the document is that of the whole status."""
+    status = sample_status(services=services)
+    assert get(FakeBack(state=status), "/api/v1/status") == to_plain(status)
 
 
 def test_status_that_did_not_change_is_304() -> None:
