@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from leakguard.runtime.handover import LEAN
 from tests.workloads.guarded import json_lines, until
 
 EXEC = [sys.executable, "-m", "leakguard", "exec"]
@@ -171,11 +172,10 @@ def test_as_pid_1_it_reaps_and_forwards(tmp_path: Path) -> None:
     assert said.read_text().split() == ["zombies", "0", "term"]
 
 
-@pytest.mark.parametrize("given", ["", "3"])
-def test_the_command_has_the_environment_that_it_was_given(given: str) -> None:
+@pytest.mark.parametrize("given", [{}, {"MALLOC_ARENA_MAX": "3"}, dict.fromkeys(LEAN, "65536")])
+def test_the_command_has_the_environment_that_it_was_given(given: dict[str, str]) -> None:
     """What keeps the guard itself small is not handed on, and what the user set stays."""
-    env = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
-    env |= {"MALLOC_ARENA_MAX": given} if given else {}
-    argv = [*EXEC, "--", "/bin/sh", "-c", "echo ${MALLOC_ARENA_MAX-}"]
+    env = {name: value for name, value in os.environ.items() if name not in LEAN} | given
+    argv = [*EXEC, "--", "/bin/sh", "-c", f"echo {' '.join(f'${{{name}-}},' for name in LEAN)}"]
     ended = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=True)
-    assert ended.stdout == f"{given}\n"
+    assert ended.stdout.split() == [f"{given.get(name, '')}," for name in LEAN]
