@@ -10,7 +10,6 @@ when they are asked for. Outside packages bring plug-ins by the entry-point grou
 import dataclasses
 import importlib
 import pkgutil
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -18,6 +17,7 @@ from typing import Any
 
 from leakguard.core.codec import from_plain
 from leakguard.core.errors import PluginError
+from leakguard.core.frozen import dataclass
 
 KINDS = {
     "drivers": "Driver",

@@ -1,9 +1,10 @@
 """The limited cgroups above a service: each is a memory domain that can run out."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.sample import DomainSample, Location, Scope, ThrottleSample
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs, CgroupGone

@@ -1,10 +1,11 @@
 """Which processes are the service, and whether a cgroup holds just them."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from leakguard.collectors.split import Split
 from leakguard.collectors.table import ProcessTable
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs
 from leakguard.linux.procfs import ProcessGone, ProcFs

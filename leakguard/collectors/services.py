@@ -7,11 +7,11 @@ shares with its parent count in both there; `pss` divides them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from leakguard.collectors.members import Members, Watch
 from leakguard.collectors.split import Split, read_split
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.sample import Incarnation, Location, Measure, Sample
 from leakguard.core.units import MIB

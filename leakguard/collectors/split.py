@@ -11,8 +11,8 @@ Processes that share nothing are added up. Where the maps may not be seen, all a
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.units import MIB
 from leakguard.linux.procfs import TICKS_PER_S, ProcessGone, ProcFs
 

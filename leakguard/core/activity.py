@@ -6,8 +6,9 @@ logarithmic scale, as a printable letter, so that a service's habits are two sho
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Sample
 
 SLOTS = 48

@@ -1,10 +1,11 @@
 """Which events people are told about, how, and on which channels."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from leakguard.core.events import Detail, Event, EventKind
+from leakguard.core.frozen import dataclass
 from leakguard.core.severity import Severity
 from leakguard.core.units import format_bytes, format_duration, format_rate
 

@@ -1,10 +1,11 @@
 """All facts on one service at one instant: the hinge between measurement and judgement."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from leakguard.core.forecast import PRIOR, Edges, Forecast
 from leakguard.core.foretold import Foretold
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.trend import Trend
 

@@ -7,7 +7,6 @@ counts address space, `PER_MILLE` thousandths of the total, all later ones pages
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from leakguard.core.eras import (
@@ -20,6 +19,7 @@ from leakguard.core.eras import (
     oom_adj_to_score_adj,
     score_adj_to_oom_adj,
 )
+from leakguard.core.frozen import dataclass
 
 __all__ = [
     "ADJ_MIN",

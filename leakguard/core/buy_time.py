@@ -16,13 +16,14 @@ It is never raised beyond what is there: host and ancestors keep a reserve, and 
 above that of an ancestor, which would only move the kill.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core.calendar import free_at, next_after, span_at
 from leakguard.core.decision import BendLimits, LookUpLimits
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
 from leakguard.core.forecast import Forecast, LimitKind
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.limits import Bent, BentStage, MemoryLimits

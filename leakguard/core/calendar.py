@@ -5,7 +5,8 @@ is each span as the service's own zone shows it.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from leakguard.core.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

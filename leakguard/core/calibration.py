@@ -11,11 +11,12 @@ moves outwards at once, and inwards only after many scores of the service's own,
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from leakguard.core.fitting import quantile
 from leakguard.core.forecast import MOMENT_S, PRIOR, Edges, join
+from leakguard.core.frozen import dataclass
 from leakguard.core.trend import Trend, Verdict
 
 KEPT = 32

@@ -1,8 +1,8 @@
 """One decision per service with a sentence of reason, and the actions that carry it out."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.guards import Veto
 from leakguard.core.instant import Instant
 from leakguard.core.limits import MemoryLimits

@@ -1,9 +1,9 @@
 """Whom the kernel would kill, domain by domain: what the API serves. Imported when it is asked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from leakguard.core.facts import HOST
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.sample import HostSample
 from leakguard.core.state import DomainState, Expected, State

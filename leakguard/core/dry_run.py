@@ -7,10 +7,11 @@ the answer there.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core import judge, linked
 from leakguard.core.decision import Reply
+from leakguard.core.frozen import dataclass
 from leakguard.core.guards import Veto, restarts_left
 from leakguard.core.inbox import DryRunRequest, Request
 from leakguard.core.policy import Proposal, ServiceRules

@@ -7,7 +7,7 @@ comes out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 from leakguard.core import (
@@ -43,6 +43,7 @@ from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
 from leakguard.core.forecast import Forecast
 from leakguard.core.foretold import Foretold
+from leakguard.core.frozen import dataclass
 from leakguard.core.guards import grace_left_s
 from leakguard.core.inbox import (
     DryRunRequest,

@@ -1,9 +1,10 @@
 """What happened, in the past tense: the one record that log, store, alerts and API share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import rfc3339
 from leakguard.core.severity import Severity
 

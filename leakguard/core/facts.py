@@ -1,13 +1,14 @@
 """From samples to an assessment: fit the series, list the limits, foresee when each is reached."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from leakguard.core import lasting
 from leakguard.core.assessment import Assessment, Throttle
 from leakguard.core.calibration import UNTRIED, Outcomes, learned
 from leakguard.core.forecast import Edges, Forecast, LimitKind, Room, forecast, nearest
 from leakguard.core.foretold import Foretold
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import DomainSample, HostSample, Sample, ThrottleSample

@@ -8,12 +8,12 @@ one (Perron and Yabu 2009, in spirit; the correction of the coefficient is (n r 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from operator import mul
 from typing import NamedTuple
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.pyramid import median
 
 MAD_TO_SIGMA = 1.4826

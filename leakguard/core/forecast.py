@@ -15,12 +15,13 @@ necessary (ordinary intervals cover the true time in 9-42 % of cases where they 
 import math
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 from operator import mul
 from typing import NamedTuple
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.trend import PEAK_SHARES, Growth, Trend
 
 MODEL_ERROR = 0.12

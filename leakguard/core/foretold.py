@@ -1,7 +1,6 @@
 """Whom the kernel would kill when a memory domain runs out: what a look at its processes said."""
 
-from dataclasses import dataclass
-
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 
 STALE_S = 900.0

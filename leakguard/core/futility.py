@@ -24,13 +24,13 @@ threshold or the limit was changed, and when a person restarts or resumes the se
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 
 from leakguard.core.calm import calm_for_s, is_back
 from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence, limit_words, threshold_bytes
 from leakguard.core.forecast import Room
+from leakguard.core.frozen import dataclass
 from leakguard.core.guards import OURS, probation_s, restarts_left
 from leakguard.core.policy import Proposal, ServiceRules, Trigger
 from leakguard.core.sample import Sample

@@ -13,11 +13,11 @@ is told to yield; windows are preferred, and hold only age, unless nothing else 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from leakguard.core.calendar import next_after, span_at
 from leakguard.core.facts import tmpfs_words
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import Mode, Proposal, ServiceRules, Trigger
 from leakguard.core.state import Futile, RestartRecord, ServiceRecord, ServiceState

@@ -7,8 +7,9 @@ hold neither shmem nor locked pages, so nothing is taken off for these. Low and 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from leakguard.core.frozen import dataclass
 
 USUAL_ZRAM_RATIO: Final = 3.0
 """Compression of a zram device that holds nothing yet: at best."""

@@ -1,8 +1,8 @@
 """What comes in from outside a tick: outcomes of actions, requests of people, due schedules."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.limits import MemoryLimits
 from leakguard.core.sample import Incarnation
 

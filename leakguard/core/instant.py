@@ -1,8 +1,9 @@
 """One reading of the clocks: wall time for people and calendars, boot time for durations."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+
+from leakguard.core.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=False)

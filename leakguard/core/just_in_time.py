@@ -13,13 +13,13 @@ next one, by the quiet hour, or by the forecast's own trigger, which knows nothi
 """
 
 import math
-from dataclasses import dataclass
 
 from leakguard.core import propose
 from leakguard.core.activity import QUIET_SHARE, SLOT_S, slot_of
 from leakguard.core.calendar import Span, next_after, span_at, without
 from leakguard.core.facts import threshold_bytes
 from leakguard.core.forecast import HORIZON_S, Forecast, LimitKind, Room, forecast
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import Proposal, ServiceRules, Trigger
 from leakguard.core.state import ServiceState

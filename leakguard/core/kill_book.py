@@ -9,8 +9,9 @@ its rise waits for that as a credit. What is never named is a kill without a nam
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.kills import KillCause, Killer, NamedKill
 from leakguard.core.severity import Severity

@@ -7,9 +7,10 @@ concern no guarded service are notes, gathered for a minute.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core import kill_book
+from leakguard.core.frozen import dataclass
 from leakguard.core.kill_book import HOST, KillBook, SeenKill
 from leakguard.core.kills import NamedKill
 from leakguard.core.sample import Snapshot

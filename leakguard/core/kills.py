@@ -1,8 +1,9 @@
 """Processes that were killed for memory: who, by whom, in which domain; and what causes are."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.oomlog.report import Domain, Kill, OomReport
 from leakguard.core.units import KIB
 

@@ -4,8 +4,9 @@ A few marks of the last hours are kept, not a series: what is wanted is one shar
 services there is nothing to tell. Marks lie closer together the younger the growth is.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Sample
 from leakguard.core.units import MIB
 

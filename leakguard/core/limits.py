@@ -1,8 +1,8 @@
 """Limits that somebody enforces, and limits that were bent to buy time, as plain values."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.sample import Incarnation
 

@@ -5,9 +5,8 @@ steadily until it was cut short is a precedent: when the next life begins to do 
 recognised sooner than the first.
 """
 
-from dataclasses import dataclass
-
 from leakguard.core.fitting import fit_line, slope_of, smooth
+from leakguard.core.frozen import dataclass
 from leakguard.core.pyramid import Level, Pyramid
 
 LEAST_BUCKETS = 8

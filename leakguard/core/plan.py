@@ -5,11 +5,12 @@ them there is no pydantic, no YAML and no file to read again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from leakguard.core.alerts import AlertRules
+from leakguard.core.frozen import dataclass
 from leakguard.core.policy import GroupRules, ServiceRules
 from leakguard.core.units import MIB, Secret
 

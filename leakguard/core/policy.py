@@ -1,9 +1,10 @@
 """What the operator wants: when a restart should be proposed, and the proposals themselves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Measure
 from leakguard.core.units import Amount
 

@@ -5,9 +5,10 @@ or `Unreadable` (something is there, but its memory could not be read: unknown, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 
 

@@ -7,11 +7,11 @@ precedents.
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from leakguard.core.codec import from_plain, to_plain
+from leakguard.core.frozen import dataclass
 from leakguard.core.lives import Life, is_restart, summarise
 from leakguard.core.pyramid import Pyramid, median
 

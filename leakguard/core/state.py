@@ -1,7 +1,7 @@
 """What the engine remembers between ticks: a durable record per service, and its live series."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from leakguard.core.activity import Activity, Pulse
@@ -9,6 +9,7 @@ from leakguard.core.assessment import Assessment
 from leakguard.core.calendar import NOTHING, Calendar
 from leakguard.core.calibration import UNPROMISED, UNTRIED, Outcomes, Promises
 from leakguard.core.foretold import Foretold
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Told
 from leakguard.core.instant import Instant
 from leakguard.core.kill_book import KillBook

@@ -1,7 +1,7 @@
 """What the page, the metrics and the commands may see: a frozen view of state and rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from leakguard.core import breaker, buy_time, leave
 from leakguard.core.assessment import Assessment, Throttle
@@ -9,6 +9,7 @@ from leakguard.core.calibration import Came
 from leakguard.core.engine import Rules
 from leakguard.core.facts import threshold_bytes, victim_of
 from leakguard.core.forecast import Forecast, TimeToLimit
+from leakguard.core.frozen import dataclass
 from leakguard.core.guards import grace_left_s, restarts_left
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.just_in_time import in_words

@@ -1,7 +1,7 @@
 """The workbench of one step: the states under change, and what is going to be in the Step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from leakguard.core.alerts import (
     ONE_OF_MANY,
@@ -15,6 +15,7 @@ from leakguard.core.alerts import (
 )
 from leakguard.core.decision import Action, Decision, Reply
 from leakguard.core.events import Detail, Event, EventKind
+from leakguard.core.frozen import dataclass
 from leakguard.core.guards import restarts_today
 from leakguard.core.instant import Instant
 from leakguard.core.policy import ServiceRules, rules_among

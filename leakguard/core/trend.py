@@ -1,9 +1,9 @@
 """Is it growing, along which path, and how sure is that: what a detector says of a series."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.series import Series
 

@@ -1,10 +1,10 @@
 """Bytes, durations and secrets: plain values inside, people's units at the edge."""
 
 import re
-from dataclasses import dataclass
 from typing import NewType
 
 from leakguard.core.errors import UnitError
+from leakguard.core.frozen import dataclass
 
 Bytes = NewType("Bytes", int)
 """A size in bytes. Written with a unit (`900MiB`) wherever a person writes it."""

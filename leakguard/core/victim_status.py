@@ -1,8 +1,7 @@
 """Whom the kernel would kill, as the status of a service shows it."""
 
-from dataclasses import dataclass
-
 from leakguard.core.foretold import Foretold, Suspect
+from leakguard.core.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

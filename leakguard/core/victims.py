@@ -7,12 +7,13 @@ is put through `badness.choose`. The one who grows (the leaker) is often not the
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
 from leakguard.core import badness
 from leakguard.core.badness import Candidate, Choice, Era, Outcome, Scored
+from leakguard.core.frozen import dataclass
 from leakguard.core.headroom import Headroom
 
 HOT_PAGES: Final = 256

@@ -1,9 +1,9 @@
 """What the restart of a leaking service waits for, as a plain value."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from leakguard.core.calendar import Span
+from leakguard.core.frozen import dataclass
 
 
 class PlanKind(StrEnum):

@@ -8,11 +8,12 @@ the questions also need the limit, which may move.
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
 from operator import attrgetter
 
 from leakguard.core.fitting import fit_line, quantile, smooth
+from leakguard.core.frozen import dataclass
 from leakguard.core.lives import Life
 from leakguard.core.pyramid import WIDTHS_S, Pyramid, median
 

@@ -7,8 +7,8 @@ Provisional on purpose: a rank test alone alarms on 95 % of healthy series, so t
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.pyramid import median
 from leakguard.core.series import Series
 from leakguard.core.trend import Trend, Verdict

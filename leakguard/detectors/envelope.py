@@ -7,10 +7,11 @@ the verdict: a person wants to know when, before it is sure that it is a leak.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 
 from leakguard.core.forecast import join
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.pyramid import WIDTHS_S, Pyramid, median
 from leakguard.core.series import Series

@@ -12,7 +12,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from socket import (
     SO_RCVTIMEO,
     SOL_SOCKET,
@@ -21,6 +21,7 @@ from socket import (
 from subprocess import Popen, TimeoutExpired
 from threading import Event
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock
 from leakguard.linux.children import Children
 from leakguard.linux.pidfd import SLICE_S

@@ -5,10 +5,11 @@ hits what was meant, once, or nothing. When an answer is lost, the pod itself sa
 taken.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Event
 
 from leakguard.core.errors import DriverError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.units import format_duration
 from leakguard.drivers.base import Stopped

@@ -10,11 +10,12 @@ import re
 import signal
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from threading import Event
 
 from leakguard.core.errors import DriverError, ReadingError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.sample import Incarnation
 from leakguard.core.units import Seconds, format_duration

@@ -8,12 +8,12 @@ what else a master may start: helpers, and the HTTP router, spoolers and mules o
 import re
 import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Incarnation
 from leakguard.linux.procfs import ProcessGone, ProcFs, descendants
 

@@ -6,11 +6,12 @@ never reads state. It checks identity (pid and start time) immediately before an
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Event
 from typing import Any, ClassVar
 
 from leakguard.core.errors import DriverError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock
 from leakguard.core.limits import MemoryLimits
 from leakguard.core.plan import PluginSpec

@@ -5,12 +5,13 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from threading import Event
 from typing import ClassVar
 
 from leakguard.core.errors import DriverError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Seconds
 from leakguard.drivers._stop import (

@@ -5,11 +5,12 @@ not run) in its environment.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from leakguard.core.errors import DriverError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location
 from leakguard.core.units import Seconds, format_duration
 from leakguard.drivers.base import Driver, DriverContext, Ending, RestartOrder, Stopped

@@ -7,11 +7,12 @@ spends nor waits for the restart policy's retries.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Event
 from typing import ClassVar
 
 from leakguard.core.errors import DriverError, ReadingError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Seconds, counted, format_bytes, format_duration
 from leakguard.drivers.base import (

@@ -16,12 +16,13 @@ again later: that is no failure.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import ClassVar
 
 from leakguard.core.codec import from_plain
 from leakguard.core.errors import DriverError, LeakguardError, ReadingError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Seconds, counted, format_duration
 from leakguard.drivers import _kube_acts, _kube_room

@@ -6,11 +6,12 @@ master starts another one, and only then comes the next. The others serve meanwh
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import ClassVar
 
 from leakguard.core.errors import DriverError, LeakguardError, ReadingError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Seconds, format_bytes, format_duration

@@ -1,9 +1,10 @@
 """Ends a process by a stop sequence over a pidfd; whoever looks after it starts it again."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from leakguard.core.errors import DriverError, LeakguardError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location
 from leakguard.core.units import Seconds
 from leakguard.drivers._stop import Stop, StopStep, To, describe_stop, patience_s, sequence

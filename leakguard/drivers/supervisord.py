@@ -5,11 +5,12 @@ itself. So both go in one `system.multicall` over a connection that outlives lea
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, TypeGuard
 
 from leakguard.core.codec import from_plain
 from leakguard.core.errors import DriverError
+from leakguard.core.frozen import dataclass
 from leakguard.core.plan import PluginSpec
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import Secret, format_duration

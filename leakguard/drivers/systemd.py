@@ -7,10 +7,11 @@ would refuse leaves the service down.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import DriverError, LeakguardError, ReadingError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Incarnation, Location
 from leakguard.core.units import format_duration
 from leakguard.drivers._systemd_words import cautions, hindrance, slowest_s, spent

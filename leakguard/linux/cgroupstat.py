@@ -3,9 +3,9 @@
 import errno
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import DomainSample, ThrottleSample
 from leakguard.linux.keptfiles import KeptFiles
 from leakguard.linux.proctext import text

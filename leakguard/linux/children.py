@@ -10,11 +10,12 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import Protocol, TypeVar
 
 from leakguard.core.errors import DriverError, ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock
 from leakguard.core.sample import Incarnation
 from leakguard.linux.pidfd import open_checked

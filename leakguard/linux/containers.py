@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Event
 from typing import Any
 from urllib.parse import quote
 
 from leakguard.core.errors import UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.units import parse_duration
 from leakguard.linux.engine_api import Engine, EngineError
 

@@ -16,12 +16,13 @@ import select
 import socket
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event
 from typing import Any
 from urllib.parse import urlencode
 
 from leakguard.core.errors import ReadingError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.units import format_duration
 from leakguard.linux.unix_http import UnixConnection
 

@@ -9,12 +9,13 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.plugins import doc
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"

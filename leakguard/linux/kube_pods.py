@@ -1,10 +1,11 @@
 """Pods as the API server tells of them: who owns them, how their containers are, who is ready."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
+from leakguard.core.frozen import dataclass
 from leakguard.linux.kube_api import ApiError, KubeApi, Plain, Right
 
 GET_POD = Right("get", "pods")

@@ -8,9 +8,9 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.linux.cgroupstat import CgroupDir, read_limit
 from leakguard.linux.keptfiles import KeptFiles
 

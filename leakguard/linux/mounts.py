@@ -1,7 +1,8 @@
 """Where the memory controller is mounted, and which part of its hierarchy each mount shows."""
 
 import re
-from dataclasses import dataclass
+
+from leakguard.core.frozen import dataclass
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 

@@ -3,10 +3,11 @@
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core.badness import ADJ_MIN, Candidate
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.headroom import Headroom
 from leakguard.core.victims import Domain, End, Growth, Prediction, predict
 from leakguard.linux.cgroupfs import CgroupDir, CgroupFs

@@ -11,12 +11,12 @@ on it adds the counter up exactly, as /proc/PID/status shows it.
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from leakguard.core.badness import Era, era_of_release
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.headroom import Zram
 from leakguard.core.units import KIB
 from leakguard.core.victims import KillerRules

@@ -9,12 +9,13 @@ import heapq
 import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from leakguard.core import badness
 from leakguard.core.badness import CHILD_DIES, Candidate, Era, WhyNot
 from leakguard.core.errors import PermissionRefused, ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.victims import HOT_PAGES, Domain, melting_pages
 from leakguard.linux.oom_probe import OomKernel, RssSource
 from leakguard.linux.oom_process import Row, confirmed, read_candidate, read_row, with_legacy

@@ -1,9 +1,9 @@
 """Parsers for the text files of /proc: bytes in, values out, ReadingError for anything else."""
 
 import re
-from dataclasses import dataclass
 
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.units import KIB
 
 _PF_KTHREAD = 0x00200000

@@ -5,9 +5,9 @@ import os
 import select
 import signal
 import subprocess
-from dataclasses import dataclass
 from threading import Event
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.linux.children import Children
 from leakguard.linux.pidfd import SLICE_S

@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from leakguard.core.errors import DriverError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock
 
 WRAPPER = Path(__file__).with_name("spawn_child.py")

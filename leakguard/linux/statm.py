@@ -10,10 +10,10 @@ import errno
 import os
 import resource
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Final
 
 from leakguard.core.errors import ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.linux.procfs import PAGE_BYTES, ProcessGone, ProcFs
 
 _READ_BYTES: Final = 128

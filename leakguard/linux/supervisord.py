@@ -8,7 +8,6 @@ import errno
 import fnmatch
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from socket import (
     AF_UNIX,
     SOCK_STREAM,
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from leakguard.core.errors import LeakguardError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.units import Secret
 
 SOCKETS = ("/run/supervisor.sock", "/var/run/supervisor.sock", "/tmp/supervisor.sock")  # noqa: S108  where supervisorctl looks

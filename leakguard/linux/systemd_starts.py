@@ -6,8 +6,9 @@ are counted as they are seen: by their times, and by NRestarts for those between
 before the first look are known as a number only, and taken for as late as the last.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from leakguard.core.frozen import dataclass
 from leakguard.linux.systemd_unit import Unit
 
 _MOST = 64

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from leakguard.core.frozen import dataclass
 
 PROPERTIES = {
     "org.freedesktop.systemd1.Unit": (

@@ -3,9 +3,9 @@
 import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from leakguard.core.findings.facts import UnitFacts
+from leakguard.core.frozen import dataclass
 
 RUNS = "/run/systemd/system"
 """A directory that is there only when systemd is the machine's init."""

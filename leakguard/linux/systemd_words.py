@@ -3,9 +3,9 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from threading import Event
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.linux.systemd_unit import Unit
 

@@ -10,11 +10,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from leakguard.core.errors import NotifyError
+from leakguard.core.frozen import dataclass
 
 if TYPE_CHECKING:
     import requests

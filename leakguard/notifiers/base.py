@@ -1,9 +1,9 @@
 """What a notifier must do: turn one alert into one message and say whether it arrived."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 from leakguard.core.alerts import Alert
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock
 
 

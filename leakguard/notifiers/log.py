@@ -3,12 +3,13 @@
 import json
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from leakguard.core.alerts import Alert
 from leakguard.core.errors import NotifyError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import rfc3339
 from leakguard.notifiers._text import clean, plain_details
 from leakguard.notifiers.base import Notifier, NotifierContext

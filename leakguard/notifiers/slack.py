@@ -1,12 +1,13 @@
 """Slack: an incoming webhook, as Block Kit, with a plain text for push and screen readers."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from leakguard.core.alerts import Alert, AlertStatus
 from leakguard.core.errors import NotifyError
 from leakguard.core.events import Severity
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import rfc3339
 from leakguard.core.units import Secret
 from leakguard.notifiers import _http

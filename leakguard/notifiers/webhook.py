@@ -6,12 +6,13 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import quote
 
 from leakguard.core.alerts import Alert
 from leakguard.core.errors import NotifyError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import rfc3339
 from leakguard.core.units import Secret
 from leakguard.notifiers import _http

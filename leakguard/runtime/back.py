@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import leakguard
 from leakguard.core.decision import Reply
 from leakguard.core.engine import Step
 from leakguard.core.events import Event
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import DryRunRequest, Request, ScheduleDue
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.sample import HostSample

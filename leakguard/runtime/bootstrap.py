@@ -1,11 +1,11 @@
 """From a plan to the plug-ins, rules and roster it names; the only reader of plug-in specs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from leakguard import plugins
 from leakguard.core.engine import Rules
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock
 from leakguard.core.plan import ErrandPlan, HealthSpec, Plan, ServicePlan
 from leakguard.core.sample import Incarnation, Location, Scope

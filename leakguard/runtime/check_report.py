@@ -1,7 +1,6 @@
 """What `check` found: the whole configuration, its services, their matches and limits."""
 
-from dataclasses import dataclass
-
+from leakguard.core.frozen import dataclass
 from leakguard.runtime.schedule_words import ScheduleReport
 
 

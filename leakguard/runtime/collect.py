@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from leakguard.collectors.domains import DomainCollector
 from leakguard.collectors.host import HostCollector
 from leakguard.collectors.services import Place, ServiceCollector
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.kills import NamedKill
 from leakguard.core.sample import (

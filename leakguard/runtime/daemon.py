@@ -6,11 +6,12 @@ the inbox. A tick never waits for an action, so sampling is never late because o
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core.decision import Action, BendLimits, RestartService, StopService
 from leakguard.core.engine import Inputs, Notice, Step, step
 from leakguard.core.events import Event, EventKind, Severity
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.policy import Trigger

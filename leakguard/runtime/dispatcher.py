@@ -11,11 +11,12 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from leakguard.core.engine import Notice
 from leakguard.core.errors import NotifyError, StoreError
 from leakguard.core.events import Detail, EventKind, Severity
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.notifiers.base import Notifier
 from leakguard.store.base import Delivery, Store

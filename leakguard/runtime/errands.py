@@ -6,12 +6,12 @@ skipped or cut short; the other half belongs to the stop.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 from leakguard.core.decision import AskLeave, RestartService, RunAfter
 from leakguard.core.errors import DriverError
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Outcome, OutcomeKind, Told
 from leakguard.core.instant import Clock
 from leakguard.core.plan import ErrandPlan, HookSpec, Plan

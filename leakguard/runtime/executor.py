@@ -8,7 +8,7 @@ free, since a restart that waits for a stranger's health check could come too la
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from threading import Condition, Event, Thread
 
 from leakguard.core.decision import (
@@ -23,6 +23,7 @@ from leakguard.core.decision import (
     StopService,
 )
 from leakguard.core.errors import DriverError, LeakguardError
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Clock
 from leakguard.core.plan import HealthSpec

@@ -8,10 +8,10 @@ other users could read it.
 import json
 import os
 import sys
-from dataclasses import dataclass
 from typing import NoReturn
 
 from leakguard.core.codec import from_plain, to_plain
+from leakguard.core.frozen import dataclass
 from leakguard.core.plan import Plan
 
 MODULE = "leakguard.runtime.main"

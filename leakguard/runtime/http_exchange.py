@@ -10,9 +10,11 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 from urllib.parse import SplitResult
+
+from leakguard.core.frozen import dataclass
 
 MOST_BYTES = 65536
 """More of an answer is not read."""

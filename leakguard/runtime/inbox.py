@@ -2,12 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from leakguard.core.decision import Reply
 from leakguard.core.engine import Notice
 from leakguard.core.errors import DaemonError
 from leakguard.core.foretold import Foretold
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Outcome, Request, ScheduleDue
 
 ENDING = "the guard is ending: nothing was done"

@@ -7,11 +7,12 @@ died and nothing says why, or a counter of kills rose and the kernel's log canno
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core.deaths import unexplained
 from leakguard.core.engine import Step
 from leakguard.core.errors import LeakguardError, ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.kills import NamedKill, named_kills
 from leakguard.core.state import State

@@ -5,11 +5,12 @@ Each label is read by itself, so that a wrong one leaves the others in force.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from leakguard import cron
 from leakguard.core.errors import UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.policy import (
     ForecastRule,
     GroupRules,

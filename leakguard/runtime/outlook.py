@@ -3,11 +3,11 @@
 A series learns from its own forecasts only: what others in the file did is not known to it.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from leakguard.core.calibration import UNPROMISED, UNTRIED, learned
 from leakguard.core.forecast import Forecast, LimitKind, Room, forecast
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.series import Series
 from leakguard.core.trend import Detector, Trend, Verdict

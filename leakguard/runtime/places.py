@@ -6,10 +6,11 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from leakguard.core.errors import LeakguardError, ReadingError
+from leakguard.core.frozen import dataclass
 from leakguard.core.plan import Plan
 from leakguard.linux.listeners import listener_of
 from leakguard.linux.procfs import ProcFs

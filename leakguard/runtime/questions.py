@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from threading import Event
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from leakguard.core.errors import DriverError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock
 from leakguard.core.plan import Method, Question
 from leakguard.core.units import format_duration, parse_duration

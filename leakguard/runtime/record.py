@@ -9,7 +9,7 @@ Secrets are not in it: rules are the engine's, without channels' options.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from leakguard.core.alerts import AlertRules
 from leakguard.core.codec import to_plain
 from leakguard.core.decision import Decision
 from leakguard.core.engine import Inputs, Rules, Step
+from leakguard.core.frozen import dataclass
 from leakguard.core.plan import Plan, PluginSpec
 from leakguard.core.policy import ServiceRules
 from leakguard.core.state import State

@@ -5,9 +5,9 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from leakguard.core.errors import LeakguardError
+from leakguard.core.frozen import dataclass
 from leakguard.linux.children import Children
 from leakguard.runtime.handover import Launch, memory_file, read_plan
 

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from leakguard import plugins
 from leakguard.core.codec import from_plain
 from leakguard.core.engine import Inputs, Rules, step
 from leakguard.core.errors import CodecError, UsageError
+from leakguard.core.frozen import dataclass
 from leakguard.core.plan import Plan
 from leakguard.core.state import State
 from leakguard.core.trend import Detector

@@ -11,10 +11,10 @@ of all others: its own rules hold for it, and a pattern guards the rest.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import count
 
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.plan import ServicePlan
 from leakguard.core.sample import Incarnation, Location, Process

@@ -1,11 +1,11 @@
 """A restart schedule in words: when it fires, the next times, what the clock changes do to it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from leakguard import cron
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.policy import ScheduleRule
 from leakguard.core.units import format_duration

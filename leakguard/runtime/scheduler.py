@@ -8,7 +8,6 @@ daylight saving. APScheduler sleeps on the wall clock, so `wake` is called after
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
@@ -17,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from leakguard import cron
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import ScheduleDue
 from leakguard.core.instant import Clock, rfc3339
 

@@ -1,11 +1,12 @@
 """What a configuration would do on this machine, found out without acting: the work of `check`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from leakguard.core.errors import LeakguardError, ReadingError, TargetError
 from leakguard.core.events import EventKind
 from leakguard.core.facts import Surroundings, effective_limit, rooms
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.pace import not_guardable
 from leakguard.core.plan import Plan, ServicePlan

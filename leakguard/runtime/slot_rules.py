@@ -5,10 +5,11 @@ rules, and a recording holds them as a line of its own, so that a replay sees th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core.engine import Notice, Rules
 from leakguard.core.events import EventKind, Severity
+from leakguard.core.frozen import dataclass
 from leakguard.core.plan import Plan
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Location

@@ -9,13 +9,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from leakguard.core.engine import Step
 from leakguard.core.errors import LeakguardError
 from leakguard.core.facts import HOST, caused_by
 from leakguard.core.forecast import Forecast
 from leakguard.core.foretold import Foretold
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Clock, Instant
 from leakguard.core.state import ServiceState
 from leakguard.core.trend import Verdict

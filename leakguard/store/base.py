@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -10,6 +10,7 @@ from leakguard.core.alerts import Alert
 from leakguard.core.engine import Step
 from leakguard.core.errors import StoreError
 from leakguard.core.events import Event, EventKind
+from leakguard.core.frozen import dataclass
 from leakguard.core.lives import Life
 from leakguard.core.sample import Incarnation, Measure
 from leakguard.core.series import Series

@@ -2,11 +2,11 @@
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from leakguard.core.alerts import Alert
 from leakguard.core.engine import Step
 from leakguard.core.events import Event
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Incarnation, Measure, Sample
 from leakguard.core.state import ServiceRecord
 from leakguard.store.base import Delivery

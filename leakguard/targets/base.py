@@ -1,9 +1,9 @@
 """What a target must do: find the service now, and say so when it cannot."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children

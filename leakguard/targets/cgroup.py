@@ -1,9 +1,10 @@
 """Everything in a memory cgroup and below it."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.cgroupfs import CgroupDir, CgroupGone
 from leakguard.plugins import doc

@@ -1,10 +1,11 @@
 """A command that leakguard itself starts, ends and starts again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.procfs import ProcessGone
 from leakguard.plugins import doc

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location
 from leakguard.linux.procfs import ProcFs
 from leakguard.linux.proctext import ProcStat

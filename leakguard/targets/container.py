@@ -7,10 +7,11 @@ must not stop the sampling.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import ReadingError, TargetError, UnitError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.cgroupfs import CgroupDir
 from leakguard.linux.containers import PREFIX, Container, Containers, id_in

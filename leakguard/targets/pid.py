@@ -1,9 +1,10 @@
 """One process by its number: there is no next run to find, so it is watched and not restarted."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location
 from leakguard.plugins import doc
 from leakguard.targets._found import location_of

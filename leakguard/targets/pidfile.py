@@ -2,10 +2,11 @@
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location
 from leakguard.plugins import doc
 from leakguard.targets._found import location_of

@@ -13,10 +13,11 @@ with `#2`, `#3` … where this node runs several. So breaker, series and forecas
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.kube_api import ApiAddress, ApiError, KubeApi
 from leakguard.linux.kube_pods import Pod, list_pods

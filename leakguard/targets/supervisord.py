@@ -1,10 +1,11 @@
 """A program of supervisord, by its name, or every program that a pattern matches."""
 
 import fnmatch
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location
 from leakguard.core.units import Secret
 from leakguard.linux.procfs import ProcessGone

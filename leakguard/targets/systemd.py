@@ -1,10 +1,11 @@
 """A service of systemd: its main process, and everything in its cgroup."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from leakguard.core.errors import ReadingError, TargetError
+from leakguard.core.frozen import dataclass
 from leakguard.core.sample import Location, Scope
 from leakguard.linux.cgroupfs import CgroupDir
 from leakguard.linux.proctext import ProcStat

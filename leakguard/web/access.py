@@ -8,10 +8,10 @@ a page cannot have, needs no known name.
 
 import hmac
 import ipaddress
-from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.units import Secret
 from leakguard.web.base import HttpError, HttpRequest
 

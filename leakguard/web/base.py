@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from leakguard.core.decision import Reply
 from leakguard.core.events import Event
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Request
 from leakguard.core.status import Status
 

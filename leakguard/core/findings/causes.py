@@ -7,10 +7,10 @@ For a process that nobody watches, its size now counts as its steady size.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from leakguard.core.findings.facts import DomainFacts, ServiceFacts, Tenant
 from leakguard.core.findings.finding import Finding, listed
+from leakguard.core.frozen import dataclass
 from leakguard.core.severity import Severity
 from leakguard.core.trend import Verdict
 from leakguard.core.units import MIB, counted, format_bytes, format_duration, format_rate

@@ -1,10 +1,11 @@
 """What is known of machine, units, services, domains and leakguard itself: values for the rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from leakguard.core.badness import Candidate
+from leakguard.core.frozen import dataclass
 from leakguard.core.trend import Verdict
 from leakguard.core.victims import Domain, DomainKind, Prediction
 

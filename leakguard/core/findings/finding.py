@@ -1,8 +1,9 @@
 """One thing that a person should know about this machine, with its reason and its fix."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.severity import Severity
 
 Evidence = Mapping[str, int | float | str | bool | None]

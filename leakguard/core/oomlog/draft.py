@@ -1,8 +1,9 @@
 """A report while its lines come in, and the kills that lines have named so far."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.oomlog.lines import Line
 from leakguard.core.oomlog.patterns import Named
 from leakguard.core.oomlog.report import (

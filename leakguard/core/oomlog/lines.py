@@ -8,7 +8,8 @@ callers (`[T12]`), docker and compose, quotes of mail and grep. A line of syslog
 
 import json
 import re
-from dataclasses import dataclass
+
+from leakguard.core.frozen import dataclass
 
 MAX_LINE = 16384
 """Characters of a line that are looked at: the kernel's own records end below 8 KiB."""

@@ -6,7 +6,8 @@ turn pid 16547 into 165.
 """
 
 import re
-from dataclasses import dataclass
+
+from leakguard.core.frozen import dataclass
 
 _D = r"\d{1,18}"
 _SCOPE = (

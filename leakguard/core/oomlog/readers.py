@@ -1,8 +1,8 @@
 """What each kind of kernel line adds to the report it belongs to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.oomlog import patterns
 from leakguard.core.oomlog.draft import By, Draft, KillDraft
 from leakguard.core.oomlog.lines import Line

@@ -12,9 +12,10 @@ Known reasons for another answer, each given in `Verdict.why`:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leakguard.core.badness import Candidate, Choice, Era, WhyNot, choose, points
+from leakguard.core.frozen import dataclass
 from leakguard.core.oomlog.era import era_of
 from leakguard.core.oomlog.report import Domain, Kill, OomReport, TaskRow
 

@@ -1,7 +1,9 @@
 """What the kernel said about running out of memory: one report, its task table, its kills."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from leakguard.core.frozen import dataclass
 
 
 class Domain(StrEnum):

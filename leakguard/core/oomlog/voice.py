@@ -1,7 +1,8 @@
 """The reports of one voice: which of the open ones a line belongs to."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.oomlog.draft import By, Draft, KillDraft
 from leakguard.core.oomlog.lines import Line
 from leakguard.core.oomlog.patterns import Named

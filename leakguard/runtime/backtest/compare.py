@@ -1,8 +1,9 @@
 """Many series under many policies, and left alone: what each would have come to."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from leakguard.core.frozen import dataclass
 from leakguard.runtime.backtest.lives import Recorded, cut
 from leakguard.runtime.backtest.memory import ServiceMemory
 from leakguard.runtime.backtest.outcome import Kill, PolicyOutcome, SeriesOutcome

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from leakguard.core.errors import LeakguardError, UsageError
+from leakguard.core.frozen import dataclass
 from leakguard.runtime.backtest.recording import Builder
 
 CONNECT_TIMEOUT_S = 5.0

@@ -2,10 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from leakguard.core.frozen import dataclass
 from leakguard.runtime.backtest.recording import Recording
 
 FALL_SHARE = 0.5

@@ -25,8 +25,8 @@ runs faster with age instead of load, and load that others took over while the s
 
 from bisect import bisect_right
 from copy import copy
-from dataclasses import dataclass
 
+from leakguard.core.frozen import dataclass
 from leakguard.runtime.backtest.lives import Ending, Life
 from leakguard.runtime.backtest.recording import Recording
 

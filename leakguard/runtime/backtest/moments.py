@@ -1,11 +1,11 @@
 """When a restart is cheap: at the moments of the policy's schedules, and in windows people name."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from leakguard import cron
 from leakguard.core.errors import UnitError, UsageError
+from leakguard.core.frozen import dataclass
 from leakguard.core.policy import ScheduleRule, WindowRule
 from leakguard.core.units import parse_duration
 

@@ -5,8 +5,7 @@ next cheap moment (of the policy's schedules, or of the windows named), or withi
 the policy has none. Where the recording ends before that, nothing is said.
 """
 
-from dataclasses import dataclass
-
+from leakguard.core.frozen import dataclass
 from leakguard.runtime.backtest.memory import ServiceMemory
 from leakguard.runtime.backtest.recording import Recording
 

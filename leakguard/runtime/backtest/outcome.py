@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from leakguard.core.frozen import dataclass
 from leakguard.core.policy import Trigger
 
 

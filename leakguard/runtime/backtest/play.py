@@ -7,7 +7,7 @@ straight line between two recorded samples.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from leakguard.core.decision import (
     AskLeave,
@@ -19,6 +19,7 @@ from leakguard.core.decision import (
 )
 from leakguard.core.engine import Inputs, Rules, Step, step
 from leakguard.core.events import EventKind
+from leakguard.core.frozen import dataclass
 from leakguard.core.inbox import Outcome, OutcomeKind, Request, ScheduleDue
 from leakguard.core.instant import Instant
 from leakguard.core.policy import Mode, ServiceRules, Trigger, WindowRule

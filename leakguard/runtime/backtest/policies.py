@@ -1,9 +1,10 @@
 """Which rules a series is played with: its own service's, the only service's, or the defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from leakguard import plugins
+from leakguard.core.frozen import dataclass
 from leakguard.core.plan import PluginSpec
 from leakguard.core.policy import ServiceRules
 from leakguard.core.trend import Detector

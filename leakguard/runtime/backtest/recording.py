@@ -3,11 +3,12 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 from statistics import median
 
 from leakguard.core.errors import UsageError
+from leakguard.core.frozen import dataclass
 
 UNIX_FROM_S = 1e9
 """Times beyond this are Unix time: 2001 and later. What begins at 0 counts its own seconds."""

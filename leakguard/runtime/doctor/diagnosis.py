@@ -1,11 +1,11 @@
 """What `doctor` finds on this machine: its domains, who lives in them, and every finding."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from leakguard.core.errors import LeakguardError
 from leakguard.core.findings import Finding, causes, ending, examine
 from leakguard.core.findings.facts import Case, DomainFacts, GuardFacts
+from leakguard.core.frozen import dataclass
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.machine_facts import guard_facts, machine_facts
 from leakguard.linux.oom_machine import OomMachine

@@ -1,11 +1,12 @@
 """The guarded services as `doctor` sees them: from a daemon's status, or from a configuration."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from leakguard.core.errors import LeakguardError
 from leakguard.core.findings.facts import ServiceFacts
+from leakguard.core.frozen import dataclass
 from leakguard.core.instant import Instant
 from leakguard.core.plan import Plan, ServicePlan
 from leakguard.core.policy import Mode
