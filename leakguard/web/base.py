@@ -115,8 +115,10 @@ def as_json_rows(document: Mapping[str, object], name: str, rows: Iterable[objec
     Each row is written before the next one is made: as objects, those of a hundred services would
     take a MiB, and the daemon keeps what it once took.
     """
-    head = _json({**document, name: []}).removesuffix(b"]}")
-    return HttpResponse(body=b"".join((head, b",".join(map(_json, rows)), b"]}\n")))
+    body = bytearray(_json({**document, name: []}).removesuffix(b"]}"))
+    for number, row in enumerate(rows):
+        body += b"," * bool(number) + _json(row)
+    return HttpResponse(body=bytes(body + b"]}\n"))
 
 
 def _json(document: object) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from itertools import chain, product
+from itertools import product
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -48,14 +48,13 @@ class Metrics:
     def render(self, accept: str) -> tuple[str, bytes]:
         """Give content type and text in the format that `accept` asks for."""
         encode, content_type = choose_encoder(accept)
-        texts, end = dict[str, list[bytes]](), b""
+        texts, end = dict[str, bytearray](), b""
         for family in self._registry.collect():
             text = encode(_Single(family))
             end = _END if text.endswith(_END) else b""
-            known = texts.setdefault(family.name, [])
-            known.append(_without_header(text) if known else text)
-            known[-1] = known[-1].removesuffix(end)
-        return content_type, b"".join([*chain.from_iterable(texts.values()), end])
+            known = texts.setdefault(family.name, bytearray())
+            known += (_without_header(text) if known else text).removesuffix(end)
+        return content_type, b"".join([*texts.values(), end])
 
 
 class _Single:
