@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Mapping
-from typing import Final
-
-import psutil
+from typing import TYPE_CHECKING, Final
 
 from leakguard.core.errors import ReadingError
 from leakguard.core.sample import Incarnation
 from leakguard.linux import proctext
 from leakguard.linux.proctext import MemoryStatus, ProcStat
+
+if TYPE_CHECKING:
+    import psutil
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -68,9 +69,8 @@ class ProcFs:
 
     def pids(self) -> tuple[int, ...]:
         """List the processes that can be seen, ascending."""
-        psutil.PROCFS_PATH = self.root
         try:
-            return tuple(sorted(psutil.pids()))
+            return tuple(sorted(int(name) for name in os.listdir(self.root) if name.isdigit()))
         except OSError as error:
             raise ReadingError(f"cannot list {self.root}: {error.strerror}") from error
 
@@ -196,7 +196,9 @@ class ProcFs:
         except OSError as error:
             raise ReadingError(f"cannot read {path}: {error.strerror}") from error
 
-    def _process(self, pid: int) -> psutil.Process:
+    def _process(self, pid: int) -> "psutil.Process":
+        import psutil  # 1 MiB, and few ask for users
+
         psutil.PROCFS_PATH = self.root
         try:
             process = psutil.Process(pid)
