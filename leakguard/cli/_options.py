@@ -9,15 +9,19 @@ from typing import Any, TypeVar
 import click
 
 from leakguard.core.errors import UnitError, UsageError
-from leakguard.core.units import parse_duration
+from leakguard.core.units import format_duration, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Duration(click.ParamType[float]):
-    """A duration with its unit (`20m`), as seconds."""
+    """A duration with its unit (`20m`), as seconds; with `at_most_s` also above 0."""
 
     name = "duration"
+
+    def __init__(self, at_most_s: float | None = None) -> None:
+        """Take durations up to `at_most_s`."""
+        self._at_most_s = at_most_s
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -26,9 +30,14 @@ class Duration(click.ParamType[float]):
         if isinstance(value, int | float):
             return float(value)
         try:
-            return float(parse_duration(str(value)))
+            seconds = float(parse_duration(str(value)))
         except UnitError as error:
             self.fail(str(error), param, ctx)
+        most = self._at_most_s
+        if most is not None and not 0 < seconds <= most:
+            span = format_duration(most)
+            self.fail(f"{value!r}: write more than 0s and at most {span}", param, ctx)
+        return seconds
 
 
 def socket_option(function: F) -> F:

@@ -4,6 +4,7 @@ import click
 
 from leakguard.cli._options import Duration, json_option, reason_option, socket_option, who
 from leakguard.cli._order import order
+from leakguard.core.inbox import LONGEST_PAUSE_S
 
 EPILOG = """\b
 Examples:
@@ -17,9 +18,9 @@ Examples:
 @click.option(
     "--for",
     "for_s",
-    type=Duration(),
+    type=Duration(at_most_s=LONGEST_PAUSE_S),
     metavar="DURATION",
-    help="How long, such as 2h.  [default: until `leakguard resume`]",
+    help="How long, such as 2h; at most 366d.  [default: until `leakguard resume`]",
 )
 @reason_option
 @json_option()

@@ -6,6 +6,9 @@ from leakguard.core.frozen import dataclass
 from leakguard.core.limits import MemoryLimits
 from leakguard.core.sample import Incarnation
 
+LONGEST_PAUSE_S = 366 * 86400.0
+"""What is to be left alone for longer is better taken out of the configuration."""
+
 
 class OutcomeKind(StrEnum):
     """How an action ended, as far as the executor knows; success is judged by the next sample."""

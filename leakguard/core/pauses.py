@@ -20,7 +20,11 @@ def pause(tick: Tick, request: PauseRequest) -> None:
     text = f"paused{f' by {request.by}' if request.by else ''}"
     text += f" until {rfc3339(until)}" if until is not None else " until it is resumed"
     text += f": {request.reason}" if request.reason else ""
-    tick.event(EventKind.SERVICE_PAUSED, request.service, Severity.INFO, text)
+    tick.event(
+        EventKind.SERVICE_PAUSED, request.service, Severity.INFO, text,
+        by=request.by or None, reason=request.reason or None,
+        until=rfc3339(until) if until is not None else None,
+    )  # fmt: skip
     tick.replies.append(Reply(request_id=request.id, accepted=True, message=text))
 
 
@@ -28,7 +32,8 @@ def resume(tick: Tick, request: ResumeRequest) -> None:
     """End a pause, and give the breaker its restarts back: a person has looked at it."""
     tick.amend(request.service, pause=None, restarts=(), failures=0, retry_at=None, unhealthy=False)
     text = f"resumed{f' by {request.by}' if request.by else ''}"
-    tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text)
+    by = request.by or None
+    tick.event(EventKind.SERVICE_RESUMED, request.service, Severity.INFO, text, by=by)
     tick.put(replace(tick.service(request.service), last_decision=""))
     if tick.service(request.service).record.breaker_open:
         breaker.close(tick, request.service)

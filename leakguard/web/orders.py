@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from leakguard.core.inbox import (
+    LONGEST_PAUSE_S,
     DryRunRequest,
     PauseRequest,
     Request,
@@ -16,7 +17,6 @@ from leakguard.core.inbox import (
 from leakguard.web.base import HttpError, HttpRequest
 
 MAX_TEXT = 500
-LONGEST_PAUSE_S = 366 * 86400.0
 
 Fields = Mapping[str, Any]  # a JSON object is untyped
 

@@ -162,7 +162,19 @@ def test_a_pause_is_answered_and_told(request_: PauseRequest, said: str) -> None
     bench = Bench()
     made = bench.step(requests=(request_,))
     assert [(r.accepted, r.message) for r in made.replies] == [(True, said)]
-    assert [e.kind for e in made.events] == [EventKind.SERVICE_PAUSED]
+    (event,) = made.events
+    assert (event.kind, event.details) == (
+        EventKind.SERVICE_PAUSED,
+        {
+            k: v
+            for k, v in (
+                ("by", request_.by),
+                ("reason", request_.reason),
+                ("until", "2026-11-18T11:07:40Z" if request_.for_s else ""),
+            )
+            if v
+        },
+    )
 
 
 def test_a_paused_service_is_watched_and_not_restarted() -> None:
