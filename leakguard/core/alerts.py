@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from leakguard.core.events import Detail, Event, EventKind
 from leakguard.core.frozen import dataclass
+from leakguard.core.guards import Guard
 from leakguard.core.severity import Severity
 from leakguard.core.units import format_bytes, format_duration, format_rate
 
@@ -172,6 +173,12 @@ _TITLES: Mapping[EventKind, str] = {
 }
 
 
+_WOULD_HAVE: Mapping[EventKind, str] = {
+    EventKind.RESTART_VETOED: "would have restarted {service} on {host}",
+    EventKind.TIME_NOT_BOUGHT: "would have bought time for {service} on {host}",
+}
+"""Headlines of what only observe mode held back."""
+
 ONE_OF_MANY = frozenset({EventKind.RESTART_DECIDED, EventKind.RESTART_SUCCEEDED})
 """What is told of each single restart while these are rare; a failed one always is."""
 
@@ -196,6 +203,8 @@ def topic_key(event: Event) -> Topic | None:
 def title_of(event: Event, host: str) -> str:
     """Give the headline of an event, 120 characters at most."""
     template = _TITLES.get(event.kind, event.kind.value + " ({service} on {host})")
+    if event.details.get("guard") == Guard.OBSERVE.value:
+        template = _WOULD_HAVE.get(event.kind, template)
     restarts = event.details.get("restarts", "")
     named = template.format(service=event.service or "leakguard", host=host, restarts=restarts)
     return named[:120]

@@ -24,6 +24,7 @@ from leakguard.core.events import EventKind
 from leakguard.core.facts import evidence
 from leakguard.core.forecast import Forecast, LimitKind
 from leakguard.core.frozen import dataclass
+from leakguard.core.guards import Guard
 from leakguard.core.inbox import Outcome, OutcomeKind
 from leakguard.core.instant import Instant, rfc3339
 from leakguard.core.limits import Bent, BentStage, MemoryLimits
@@ -65,13 +66,13 @@ def instead(
     wanted = [p for p in proposals if p.trigger in FORESEEN]
     if not wanted:
         return proposals
-    bent = tick.service(name).record.bent
-    if bent is None:
-        bent = _begin(tick, name, rules)
-    if bent is None or not _holds(tick, name, bent):
+    bent = tick.service(name).record.bent or _begin(tick, name, rules)
+    holds = bent is not None and _holds(tick, name, bent)
+    bought = words(bent) if bent is not None and holds else _would_have(tick, name, rules)
+    if not bought:
         return proposals
     service = tick.service(name)
-    said = f"hold ({wanted[0].trigger.value}): {wanted[0].reason}; {words(bent)}"
+    said = f"hold ({wanted[0].trigger.value}): {wanted[0].reason}; {bought}"
     tick.put(replace(service, last_decision=said))
     return [p for p in proposals if p.trigger not in FORESEEN]
 
@@ -135,14 +136,17 @@ def let_go(tick: Tick, name: str) -> None:
 
 def words(bent: Bent) -> str:
     """Say what is bent, from what to what, and until when."""
+    return _in_words(bent.before or MemoryLimits(), bent.after, bent.awaits)
+
+
+def _in_words(before: MemoryLimits, after: MemoryLimits, awaits: str) -> str:
     parts = []
-    before = bent.before or MemoryLimits()
-    if bent.after.max_bytes != before.max_bytes and bent.after.max_bytes is not None:
+    if after.max_bytes != before.max_bytes and after.max_bytes is not None:
         was = f" from {format_bytes(before.max_bytes)}" if before.max_bytes else ""
-        parts.append(f"its limit is raised{was} to {format_bytes(bent.after.max_bytes)}")
-    if bent.after.high_bytes is not None and bent.after.high_bytes != before.high_bytes:
-        parts.append(f"it is throttled from {format_bytes(bent.after.high_bytes)} on (memory.high)")
-    return f"{' and '.join(parts)}, to last until {bent.awaits}"
+        parts.append(f"its limit is raised{was} to {format_bytes(after.max_bytes)}")
+    if after.high_bytes is not None and after.high_bytes != before.high_bytes:
+        parts.append(f"it is throttled from {format_bytes(after.high_bytes)} on (memory.high)")
+    return f"{' and '.join(parts)}, to last until {awaits}"
 
 
 def _begin(tick: Tick, name: str, rules: ServiceRules) -> Bent | None:
@@ -151,8 +155,7 @@ def _begin(tick: Tick, name: str, rules: ServiceRules) -> Bent | None:
     sample, now = service.sample, tick.now
     if rule is None or sample is None or service.unbendable == sample.incarnation:
         return None
-    idle = service.record.flight is None and service.record.pause is None
-    if not (idle and tick.durable and rules.mode is Mode.ACT and rules.restart.driver):
+    if not (_may(service, rules) and tick.durable and rules.mode is Mode.ACT):
         return None
     moment = _next_moment(service, now)
     if moment is None:
@@ -169,6 +172,33 @@ def _begin(tick: Tick, name: str, rules: ServiceRules) -> Bent | None:
     _set(tick, name, bent)
     tick.actions.append(LookUpLimits(id=bent.action_id, service=name))
     return bent
+
+
+def _would_have(tick: Tick, name: str, rules: ServiceRules) -> str:
+    """Say what would be bent, were the mode not observe, and tell it once a run; empty: nothing."""
+    rule, service = rules.restart.buy_time, tick.service(name)
+    moment, sample = _next_moment(service, tick.now), service.sample
+    if rule is None or sample is None or moment is None or rules.mode is Mode.ACT:
+        return ""
+    found = _offer(service, rules, rule, moment, tick.now) if _may(service, rules) else ""
+    if isinstance(found, str):
+        return ""
+    near, after = found
+    said = _in_words(MemoryLimits(max_bytes=near.room.limit_bytes), after, moment.words)
+    if service.unbendable != sample.incarnation:
+        tick.put(replace(service, unbendable=sample.incarnation))
+        tick.event(
+            EventKind.TIME_NOT_BOUGHT, name, Severity.WARNING,
+            f"would have bought time for {name}: {said} (mode is observe)",
+            guard=Guard.OBSERVE.value, **evidence(service),
+        )  # fmt: skip
+    return f"mode is observe, else: {said}"
+
+
+def _may(service: ServiceState, rules: ServiceRules) -> bool:
+    """Whether nothing else is done with a service, and somebody could restart it."""
+    record = service.record
+    return not (record.flight or record.pause or record.bent) and bool(rules.restart.driver)
 
 
 def _holds(tick: Tick, name: str, bent: Bent) -> bool:

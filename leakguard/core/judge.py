@@ -219,12 +219,14 @@ def _report(tick: Tick, name: str, proposal: Proposal, first: Veto) -> None:
     observed = first.guard == Guard.OBSERVE.value
     told = first.guard == Guard.FUTILE.value and record.futility is not None
     never = first.guard in _NEVER and not told
+    along = ", ".join(linked.to_stop(tick, name)) if observed else ""
     tick.event(
         EventKind.RESTART_VETOED,
         name,
         Severity.WARNING if never and proposal.trigger is not Trigger.MANUAL else Severity.INFO,
         f"{'would have restarted' if observed else 'did not restart'} {name}: "
-        f"{proposal.reason} ({first.reason})",
+        f"{proposal.reason}{f'; would have stopped {along} first' if along else ''} "
+        f"({first.reason})",
         trigger=proposal.trigger.value,
         guard=first.guard,
         **evidence(tick.service(name)),

@@ -234,9 +234,16 @@ def test_without_setting_or_window_nothing_is_said(lab: Lab) -> None:
 
 
 def test_in_observe_mode_nothing_is_bent() -> None:
-    """Nor is it in a pause."""
+    """Nor is it in a pause. What would have been is told once a run, in place of the restart."""
     lab = Lab(rules=rules_of(RAISE, Mode.OBSERVE))
-    assert lab.see(507).actions == ()
+    made = [lab.see(507), lab.see(507)]
+    assert [one.actions for one in made] == [(), ()]
+    (event,) = lab.told(EventKind.TIME_NOT_BOUGHT)
+    assert event.message == (
+        "would have bought time for worker: its limit is raised from 512 MiB to 768 MiB, "
+        "to last until its window 03:00-04:00 (mode is observe)"
+    )
+    assert lab.told(EventKind.RESTART_VETOED) == []
     lab = Lab()
     lab.see(400, requests=(PauseRequest(id="p", service=NAME),))
     assert lab.see(507).actions == ()
