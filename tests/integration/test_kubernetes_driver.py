@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from leakguard.core.errors import DriverError
+from leakguard.core.sample import Location
 from leakguard.drivers.base import MemoryLimits
 from leakguard.linux.kube_api import ApiError, Right
 from leakguard.testing.clock import FakeClock
@@ -140,6 +141,16 @@ def test_the_rehearsal_names_each_missing_right(bench: KubeBench) -> None:
     ]
     bench.server.allowed = None
     assert bench.driver(how="rollout").rehearse(None) == ()
+
+
+@pytest.mark.parametrize("how", ["signal", "evict"])
+def test_a_dry_run_tells_the_grace_and_touches_no_pod(bench: KubeBench, how: str) -> None:
+    """The pod's own, unless the options name another; the container runs on."""
+    bench.worker()
+    location = Location(root=bench.runs())
+    own, named = (bench.driver(how=how, **more) for more in ({}, {"grace": 3.0}))
+    assert (own.ending(location).within_s, named.ending(location).within_s) == (5.0, 3.0)
+    assert (bench.runs(), bench.cluster.deleted) == (location.root, [])
 
 
 def test_the_token_is_read_for_each_request(bench: KubeBench) -> None:

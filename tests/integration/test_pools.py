@@ -185,6 +185,8 @@ def test_the_leaking_worker_is_replaced_and_no_request_fails(kind: Kind, tmp_pat
         until(lambda: max(master.workers().values(), default=0) > LEAKED, 30)
         before = master.workers()
         assert max(before, key=lambda run: before[run]).pid == leaker
+        foretold = master.driver().ending(Location(root=master.root)).pids
+        assert (foretold, set(master.workers())) == ((leaker,), set(before))
         stopped = master.driver().restart(master.order())
         answered = sum(load.answered.values())
         until(lambda: sum(load.answered.values()) > answered + 20)

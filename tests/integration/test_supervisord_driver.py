@@ -13,7 +13,7 @@ from leakguard import plugins
 from leakguard.core.errors import DriverError
 from leakguard.core.plan import PluginSpec
 from leakguard.core.sample import Incarnation, Location
-from leakguard.drivers.base import Driver, DriverContext, RestartOrder
+from leakguard.drivers.base import Driver, DriverContext, Ending, RestartOrder
 from leakguard.linux.children import Children, run_here
 from leakguard.linux.procfs import ProcFs
 from leakguard.runtime.clock import SystemClock
@@ -221,6 +221,13 @@ def test_no_answer_in_time_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) 
 def test_a_rehearsal_asks_all_that_a_restart_will_ask(site: Site) -> None:
     """Nothing is wrong, and nothing was done."""
     assert site.driver().rehearse(Location(root=WEB)) == ()
+    assert site.server.calls == []
+
+
+def test_a_dry_run_tells_the_stopwaitsecs(site: Site) -> None:
+    """How long the program has before supervisord kills it; nothing was done."""
+    site.web.stop_wait_s = 45
+    assert site.driver().ending(Location(root=WEB)) == Ending(within_s=45.0)
     assert site.server.calls == []
 
 

@@ -16,7 +16,7 @@ from leakguard.core.errors import DriverError, ReadingError, TargetError
 from leakguard.core.plan import PluginSpec
 from leakguard.core.sample import Location, Scope
 from leakguard.core.units import MIB
-from leakguard.drivers.base import Driver, DriverContext, MemoryLimits, RestartOrder
+from leakguard.drivers.base import Driver, DriverContext, Ending, MemoryLimits, RestartOrder
 from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children, run_here
 from leakguard.linux.procfs import ProcFs
@@ -178,6 +178,16 @@ def test_no_restart_that_the_start_limit_would_refuse(either: Bench) -> None:
     assert "StartLimitBurst" in driver.refuses(running=True)
     assert any("StartLimitBurst" in problem for problem in driver.rehearse(location))
     assert starts(log) == 2
+
+
+def test_a_dry_run_tells_how_long_a_stop_may_take(either: Bench) -> None:
+    """TimeoutStopSec of the unit, by what the rehearsal saw; nothing is stopped."""
+    log = either.service("a.service", "TimeoutStopSec=7")
+    location, driver = either.locate("a.service"), either.driver("a.service")
+    assert driver.rehearse(location) == ()
+    assert driver.ending(location) == Ending(within_s=7.0)
+    assert "stop takes at most 7s" in driver.describe()
+    assert (starts(log), either.locate("a.service").root) == (1, location.root)
 
 
 def test_what_systemd_started_by_itself_counts_too(either: Bench) -> None:

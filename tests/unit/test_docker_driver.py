@@ -243,6 +243,20 @@ def test_a_rehearsal_acts_on_nothing(machine: Machine) -> None:
     assert machine.engine.orders == []
 
 
+def test_a_dry_run_tells_the_stop_time_out_that_a_restart_orders(machine: Machine) -> None:
+    """Whoever set it; without an answer of the engine what the target saw; whom it ends is all."""
+    location = Location(root=HERE, stop_within_s=7.0)
+    driver, told = machine.driver(), []
+    told.append(driver.ending(location))
+    driver.rehearse(machine.location)
+    told.append(driver.ending(location))
+    machine.web.labels = {"leakguard.stop-timeout": "90s"}
+    driver.rehearse(machine.location)
+    told += [driver.ending(location), machine.driver(stop_timeout=120.0).ending(location)]
+    assert [ending.within_s for ending in told] == [7.0, 10.0, 90.0, 120.0]
+    assert ({ending.pids for ending in told}, machine.engine.orders) == ({None}, [])
+
+
 def test_a_rehearsal_finds_a_missing_right(machine: Machine) -> None:
     """A proxy that only lets questions pass is found out before a restart is needed."""
     machine.engine.forbidden = frozenset({"restart"})
