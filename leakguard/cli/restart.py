@@ -77,11 +77,14 @@ def _dry_run(client: Client, service: str, body: Plain, *, as_json: bool) -> Exi
     from leakguard.cli._dry_run_text import lines
 
     _, reply = client.post(service_path(service, "restart"), {**body, "dry_run": True})
+    found = reply.get("dry_run")  # not there where a reload has just removed the service
     if as_json:
         emit_json(reply)
+    elif found is None:
+        talk(f"leakguard: {service} would not be restarted: {reply['message']}")
     else:
         print("\n".join(lines(service, reply)))
-    return Exit.OK if reply["accepted"] and not reply["dry_run"]["problems"] else Exit.FAILED
+    return Exit.OK if reply["accepted"] and found and not found["problems"] else Exit.FAILED
 
 
 def _wait(client: Client, service: str, action_id: str, timeout: float) -> Plain | None:

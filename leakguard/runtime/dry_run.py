@@ -27,8 +27,8 @@ MOST_NAMED = 20
 
 
 def complete_reply(reply: Reply, parts: Parts, machine: Machine) -> Reply:
-    """Add to a reply what it lacks; one that only refuses a stranger is given as it is."""
-    if not isinstance(reply, DryRunReply):
+    """Add to a reply what it lacks; of a service that is not guarded any more there is nothing."""
+    if not isinstance(reply, DryRunReply) or parts.rules.of(reply.dry_run.service) is None:
         return reply
     return replace(reply, dry_run=complete(reply.dry_run, parts, machine))
 

@@ -129,7 +129,7 @@ class FakeBack:
     accepts: bool = True
     message: str = "restarting worker: asked by alice"
     action_id: str = "a1"
-    dry_run: DryRun = field(default_factory=lambda: DryRun(service="worker", running=True))
+    dry_run: DryRun | None = field(default_factory=lambda: DryRun(service="worker", running=True))
     after_ask: list[Event] = field(default_factory=list)
     hold: threading.Event | None = None
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -171,7 +171,7 @@ class FakeBack:
             raise self.error
         self.asked.append(request)
         self.happened += self.after_ask
-        if isinstance(request, DryRunRequest):
+        if isinstance(request, DryRunRequest) and self.dry_run is not None:
             return DryRunReply(
                 request_id=request.id,
                 accepted=self.accepts,

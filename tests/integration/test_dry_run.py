@@ -112,6 +112,15 @@ def test_what_would_make_it_fail_is_exit_code_1(back: FakeBack, capsys: Capture)
     assert "  problem      no bus: start it" in capsys.readouterr().out.splitlines()
 
 
+def test_a_service_that_a_reload_has_just_removed(back: FakeBack, capsys: Capture) -> None:
+    """There is nothing to describe; the refusal is told as a restart's."""
+    back.accepts, back.message, back.dry_run = False, "no service named 'worker' is guarded", None
+    assert main(["restart", "worker", "--dry-run"]) == 1
+    assert capsys.readouterr().err == (
+        "leakguard: worker would not be restarted: no service named 'worker' is guarded\n"
+    )
+
+
 def test_json_is_the_document_of_the_api(back: FakeBack, capsys: Capture) -> None:
     """One document on stdout and nothing else, whatever the answer."""
     back.accepts = False

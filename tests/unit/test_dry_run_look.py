@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from leakguard.core.dry_run import DryRun, NamedProcess
+from leakguard.core.decision import Reply
+from leakguard.core.dry_run import DryRun, DryRunReply, NamedProcess
 from leakguard.core.errors import DriverError
 from leakguard.core.sample import Location
 from leakguard.drivers.base import Driver
@@ -16,7 +17,7 @@ from leakguard.linux.cgroupfs import CgroupFs
 from leakguard.linux.children import Children, run_here
 from leakguard.linux.procfs import ProcFs
 from leakguard.runtime.bootstrap import DriverBook, Machine, Parts, build
-from leakguard.runtime.dry_run import MOST_NAMED, complete
+from leakguard.runtime.dry_run import MOST_NAMED, complete, complete_reply
 from leakguard.testing.clock import FakeClock
 from leakguard.testing.drivers import ScriptedDriver
 from leakguard.testing.files import ProcFiles
@@ -199,6 +200,19 @@ def test_a_driver_that_fails_is_a_problem(bed: Bed, error: Exception, said: str)
     """A broken driver of another package is an answer, and no thread dies of it."""
     bed.driven_by(BrokenDriver(error))
     assert bed.ask().problems == (said,)
+
+
+def test_of_a_service_that_is_not_guarded_any_more_nothing_is_asked(bed: Bed) -> None:
+    """A reload came between the judgement and the look; a refused stranger has no dry run."""
+    gone = DryRunReply(
+        request_id="d", accepted=True, message="", dry_run=DryRun(service="x", running=True)
+    )
+    stranger = Reply(request_id="d", accepted=False, message="no service named 'x' is guarded")
+    here = DryRunReply(request_id="d", accepted=True, message="", dry_run=FOUND)
+    replies = [complete_reply(one, bed.parts, bed.machine) for one in (gone, stranger, here)]
+    assert replies[:2] == [gone, stranger]
+    assert isinstance(replies[2], DryRunReply)
+    assert replies[2].dry_run.how == "INT to the tree, KILL after 7s"
 
 
 def test_no_order_is_given(bed: Bed) -> None:
