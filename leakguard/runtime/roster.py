@@ -146,7 +146,10 @@ class Roster:
 
     def _own_match(self, service: str, slot: Slot, found: tuple[Location, ...]) -> Location:
         """Give the match that is in this slot, or the oldest one that is in none."""
-        mine = [one for one in found if slot.member in ("", one.member)]
+        mine = [one for one in found if one.member == slot.member]
+        if found and not slot.member and not mine:
+            # What has a name is not taken by a number: a scan, at once, calls it by its name.
+            self._scanned.pop(service.partition(":")[0], None)
         for location in mine:
             if is_same_run(location.root, slot.incarnation):
                 return location

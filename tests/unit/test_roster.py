@@ -237,6 +237,19 @@ def test_a_match_with_a_name_of_its_own_is_called_by_it() -> None:
     assert roster.member("worker:b.service") == "b.service"
 
 
+def test_a_number_never_takes_a_match_that_has_a_name() -> None:
+    """Where none ran at first, a unit that starts is called by its name, and at once."""
+    target, clock = ScriptedTarget(), FakeClock()
+    roster = roster_of(target, each=True)
+    roster.scan(clock.now())
+    members(target, ("a.service", 7))
+    with pytest.raises(TargetError, match="worker:1: no further"):
+        roster.where("worker:1", later(clock, 1.0))
+    assert roster.fresh("worker:1") is None
+    assert roster.scan(clock.now()) == ("worker:1",)
+    assert pids(roster) == {"worker:a.service": 7}
+
+
 def test_a_named_match_never_stands_in_for_another() -> None:
     """The restart of one unit must not meet its neighbour."""
     target, clock = ScriptedTarget(), FakeClock()
