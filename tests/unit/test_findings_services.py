@@ -1,5 +1,6 @@
 """Findings about guarded services, their units and cgroups, and leakguard itself."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -235,6 +236,17 @@ def test_a_guard_that_would_be_killed_is_critical() -> None:
     assert finding.what == "the kernel would kill leakguard (pid 500) when cgroup /jobs is full"
     assert [f.key for f in guard_findings(case(domains=(dying,)), bare)] == ["guard_is_victim"]
     assert guard_is_victim(case(domains=(dying,)), guard(daemon=False)) == ()
+
+
+def test_a_guard_alone_below_its_own_limit_is_as_it_should_be() -> None:
+    """The shipped unit sets MemoryMax= and MemoryHigh=; being slowed down now is told."""
+    me = Candidate(pid=500)
+    own = domain(guard_inside=True, processes=1, killed=(me,))
+    assert guard_is_victim(case(domains=(own,)), guard()) == ()
+    high = replace(own.domain, throttled_from_bytes=own.domain.usage_bytes + 1)
+    assert throttled(replace(own, domain=high)) is None
+    now = replace(own.domain, throttled_from_bytes=own.domain.usage_bytes)
+    assert throttled(replace(own, domain=now)) is not None
 
 
 def test_an_unprotected_guard_is_a_hint() -> None:

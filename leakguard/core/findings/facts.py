@@ -247,6 +247,11 @@ class DomainFacts:
         return domain_key(self.domain.version, self.domain.path)
 
     @property
+    def is_guards_own(self) -> bool:
+        """Tell whether leakguard alone lives in it: a bound that its own unit sets."""
+        return self.guard_inside and self.processes == 1
+
+    @property
     def place(self) -> str:
         """Name it as `ServiceFacts.reached_s` does."""
         return self.domain.path if self.domain.kind is DomainKind.MEMCG else "host"

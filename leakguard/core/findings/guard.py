@@ -46,7 +46,7 @@ def _subject(guard: GuardFacts) -> str:
 
 
 def guard_is_victim(case: Case, guard: GuardFacts) -> tuple[Finding, ...]:
-    """leakguard among those who would be killed."""
+    """leakguard among those who would be killed, except for its own size."""
     if not guard.daemon:
         return ()
     return tuple(
@@ -60,7 +60,7 @@ def guard_is_victim(case: Case, guard: GuardFacts) -> tuple[Finding, ...]:
             evidence={"pid": guard.pid, "oom_score_adj": guard.oom_score_adj},
         )
         for domain in case.domains
-        if guard.pid in {candidate.pid for candidate in domain.killed}
+        if not domain.is_guards_own and guard.pid in {candidate.pid for candidate in domain.killed}
     )
 
 

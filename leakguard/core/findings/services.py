@@ -102,6 +102,8 @@ def throttled(domain: DomainFacts) -> Finding | None:
     if high is None:
         return None
     now = domain.domain.usage_bytes >= high
+    if domain.is_guards_own and not now:
+        return None
     for_ever = domain.domain.end is End.THROTTLED
     limit = format_bytes(domain.domain.limit_bytes)
     upto = "there on" if for_ever else f"there to its limit of {limit}"
