@@ -73,7 +73,8 @@ class Threshold(Model):
     for_: Duration = Field(
         default=read_seconds("0s"),
         alias="for",
-        description="The measure must stay above it for this long without a break.",
+        description="The measure must stay above it for this long without a break; a reading or"
+        " two that fail are none.",
     )
 
 

@@ -16,7 +16,8 @@ from leakguard.core.tick import Tick
 from leakguard.core.units import format_bytes, format_duration
 
 UNREADABLE_AFTER = 3
-"""Readings in a row that must fail before people are told; one lost race is nothing."""
+"""Readings in a row that must fail before people are told, and before the `for` of a threshold
+begins anew: it means without a break, and nobody saw that. One lost race is nothing."""
 
 RISE_HALF_LIFE_S = 60.0
 """The fastest rise seen counts half after this long."""
@@ -254,7 +255,7 @@ def _observe_failure(tick: Tick, failed: Unreadable) -> ServiceState:
             service,
             unreadable_count=count,
             sample_errors=service.sample_errors + 1,
-            over_since=None,  # `for` means without a break, and nobody saw that
+            over_since=service.over_since if count < UNREADABLE_AFTER else None,
         )
     )
     if count < UNREADABLE_AFTER or service.record.unreadable:
