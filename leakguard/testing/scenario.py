@@ -5,6 +5,7 @@ tick = "10s"
 limit = "512MiB"                the machine kills the service there
 kills = 0                       how often it may, exactly
 restarts = 1                    how often leakguard restarts it, exactly
+cpu = 0.5                       so much of a CPU it uses; 0: not known
 never = ["LeakSuspected"]       kinds that must not occur
 
 [rules]                         ServiceRules; sizes and durations carry units
@@ -99,6 +100,7 @@ class Scenario:
     unhealthy: bool = False
     crashes: bool = False
     """The service ends when its series does; leakguard is told of its absence."""
+    cpu: float = 0.0
     does: tuple[Deed, ...] = ()
     expect: tuple[Expected, ...] = ()
 
@@ -115,7 +117,8 @@ def load(path: Path) -> Scenario:
     )
     expect = tuple(_expected(entry) for entry in text.pop("expect", []))
     rules = _rules(text.pop("rules", {}))
-    plain = {"kills", "restarts", "counts", "never", "ignores_restarts", "unhealthy", "crashes"}
+    plain = {"kills", "restarts", "counts", "never"}
+    plain |= {"ignores_restarts", "unhealthy", "crashes", "cpu"}
     unknown = set(text) - plain
     if unknown:
         raise UsageError(f"{path.name}: unknown {', '.join(sorted(unknown))}")
@@ -137,6 +140,7 @@ def play(scenario: Scenario) -> Simulation:
         ignores_restarts=scenario.ignores_restarts,
         unhealthy=scenario.unhealthy,
         crashes=scenario.crashes,
+        cpu=scenario.cpu,
     )
     began = simulation.clock.now()
     waiting = sorted(scenario.does, key=lambda deed: deed.at_s)

@@ -51,6 +51,8 @@ class Simulation:
     """The health gate never passes."""
     crashes: bool = False
     """The service ends with code 1 when its series does."""
+    cpu: float = 0.0
+    """So many CPUs it keeps busy; 0: nobody knows."""
     clock: FakeClock = field(default_factory=FakeClock)
     state: State = field(default_factory=lambda: State(instance="sim"))
     events: list[Event] = field(default_factory=list)
@@ -171,6 +173,7 @@ class Simulation:
             value_bytes=value,
             rss_bytes=value,
             age_s=now.boot_s - self._born_s,
+            cpu_s=self.cpu * (now.boot_s - self._born_s) if self.cpu else None,
             domains=(CGROUP,) if self.limit_bytes is not None else (),
         )
 

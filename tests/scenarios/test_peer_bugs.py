@@ -6,7 +6,16 @@ supervisord or real processes are in tests/integration/test_peer_bugs_real.py. d
 lists them all.
 """
 
+import json
+
+import pytest
+from pytest_httpserver import HTTPServer
+
 from leakguard.core.events import EventKind
+from leakguard.notifiers.base import NotifierContext
+from leakguard.notifiers.webhook import Options, WebhookNotifier
+from leakguard.testing.clock import FakeClock
+from leakguard.testing.notifiers import alert
 from leakguard.testing.several import HARD_MIB, Several, member, restarted
 
 OVER = HARD_MIB + 100
@@ -41,3 +50,20 @@ def test_a_process_that_two_entries_match_is_restarted_once() -> None:
     assert [text for _, text in several.told(EventKind.RESTARTED_BY_OTHERS)] == [
         "general runs anew as pid 103; it was restarted as own"
     ]
+
+
+@pytest.mark.parametrize("name", ['we"b', "we'b", "we\\b", "{web}", '", "status": "resolved'])
+def test_any_name_arrives_in_valid_json(httpserver: HTTPServer, name: str) -> None:
+    """Whatever a service is called, what is posted is JSON and says that name, and no more by it.
+
+    docker-autoheal pastes the name into the text of its webhook: a quote in it breaks the JSON.
+    """
+    httpserver.expect_request("/hook").respond_with_data("ok")
+    options = Options(url=httpserver.url_for("/hook"))
+    WebhookNotifier(options, NotifierContext(channel="hook", clock=FakeClock())).send(
+        alert(service=name)
+    )
+    said = json.loads(httpserver.log[0][0].get_data())
+    assert (said["subject"], said["data"]["service"], said["data"]["status"]) == (
+        name, name, "firing",
+    )  # fmt: skip

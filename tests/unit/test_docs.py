@@ -14,6 +14,7 @@ from leakguard.core.guards import Guard
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = "\n".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").glob("*.md")))
+COMPARED = (ROOT / "docs" / "compared.md").read_text(encoding="utf-8")
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 
 
@@ -47,6 +48,30 @@ def test_readme_names_every_guard(guard: Guard) -> None:
 def test_every_plug_in_is_written_down(kind: str, key: str) -> None:
     """Every plug-in is named in the README or in docs."""
     assert f"`{key}`" in README + DOCS, f"{kind}/{key}"
+
+
+def test_every_bug_of_others_has_the_test_that_is_named_for_it() -> None:
+    """The page names tests that are there, in the file that it links."""
+    lines = [line for line in COMPARED.splitlines() if line.startswith("| ")][1:]
+    named = [re.findall(r"\[`(\w+)`\]\(\.\./([^)]+)\)", line) for line in lines]
+    assert [line for line, tests in zip(lines, named, strict=True) if not tests] == []
+    assert [test for tests in named for test in tests if not _is_there(*test)] == []
+
+
+def test_every_test_of_a_bug_of_others_is_on_the_page() -> None:
+    """Scenario files called `peer_…`, and the tests in both modules."""
+    tests = ROOT / "tests"
+    names = {path.stem for path in tests.glob("scenarios/peer_*.toml")}
+    for path in tests.glob("*/test_peer_bugs*.py"):
+        names |= set(re.findall(r"^def (test_\w+)\(", path.read_text("utf-8"), re.MULTILINE))
+    assert sorted(name for name in names if f"`{name}`" not in COMPARED) == []
+
+
+def _is_there(name: str, file: str) -> bool:
+    path = ROOT / file
+    if not path.is_file():
+        return False
+    return path.stem == name or f"\ndef {name}(" in path.read_text("utf-8")
 
 
 def test_every_problem_can_end() -> None:
