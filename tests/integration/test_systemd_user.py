@@ -182,12 +182,12 @@ def test_no_restart_that_the_start_limit_would_refuse(either: Bench) -> None:
 
 def test_a_dry_run_tells_how_long_a_stop_may_take(either: Bench) -> None:
     """TimeoutStopSec of the unit, by what the rehearsal saw; nothing is stopped."""
-    log = either.service("a.service", "TimeoutStopSec=7")
-    location, driver = either.locate("a.service"), either.driver("a.service")
+    log = either.service("slow.service", "TimeoutStopSec=7")
+    location, driver = either.locate("slow.service"), either.driver("slow.service")
     assert driver.rehearse(location) == ()
     assert driver.ending(location) == Ending(within_s=7.0)
     assert "stop takes at most 7s" in driver.describe()
-    assert (starts(log), either.locate("a.service").root) == (1, location.root)
+    assert (starts(log), either.locate("slow.service").root) == (1, location.root)
 
 
 def test_what_systemd_started_by_itself_counts_too(either: Bench) -> None:
