@@ -39,7 +39,6 @@ SLICE_S = 0.05
 LAST_WAIT_S = 1.0
 """After their `cancelled` event, drivers get this long to say so."""
 
-
 _Deed = RestartService | StopService | StartService
 _DEEDS = (RestartService, StopService, StartService)
 
@@ -141,15 +140,17 @@ class Executor:
     def shutdown(
         self, grace_s: float, hurry: Callable[[], bool] = lambda: False
     ) -> tuple[str, ...]:
-        """End: start nothing more, let restarts of our own finish, cut the rest off.
+        """End: begin no restart, let those of our own finish, cut the rest off.
 
         Waits at most `grace_s`, and no longer once `hurry` says so, for restarts that nobody else
-        would complete; a manager's are left to it. Gives the services left in doubt.
+        would complete, and for dependents that still have to be started; a manager's restarts are
+        left to it. Gives the services left in doubt.
         """
         for job in self._close():
             self._post(_outcome(job.action, OutcomeKind.FAILED, "leakguard is ending: not begun"))
         self._wait_until(self._nothing_of_ours, grace_s, hurry)
         with self._changed:
+            self._refuse_all("leakguard is ending")
             in_doubt = tuple(sorted(s for s, job in self._running.items() if job.is_restart))
             ours = not self._nothing_of_ours()
             for job in self._running.values():
@@ -161,12 +162,14 @@ class Executor:
     def _close(self) -> list[_Job]:
         with self._changed:
             self._closed = True
-            dropped = [job for job in self._waiting if job.is_restart]
-            self._waiting.clear()
+            waiting = tuple(self._waiting)
+            self._waiting = deque(job for job in waiting if isinstance(job.action, StartService))
             for job in self._running.values():
                 if not job.is_restart:
                     job.cancelled.set()
-        return dropped
+        return [
+            job for job in waiting if job.is_restart and not isinstance(job.action, StartService)
+        ]
 
     def _wait_until(
         self, done: Callable[[], bool], limit_s: float, hurry: Callable[[], bool]
@@ -177,7 +180,7 @@ class Executor:
                 self._changed.wait(SLICE_S)
 
     def _nothing_of_ours(self) -> bool:
-        return not any(
+        return not self._waiting and not any(
             job.is_restart and not (job.driver is not None and job.driver.managed)
             for job in self._running.values()
         )

@@ -122,6 +122,8 @@ class Guard:
             everything.inbox.close,
             everything.scheduler.close,
             lambda: self._aside(self._finish_restarts),
+            self._last_tick,  # sees what those came to, and who is down
+            lambda: self._aside(self._start_held_down),
             self._last_tick,  # sees what those started, before it is ended
             lambda: self._aside(self._end_children),
             self._note_the_end,
@@ -167,9 +169,11 @@ class Guard:
         except Exception:
             log.exception("the last tick failed")
 
-    def _finish_restarts(self, cancelled: threading.Event) -> None:
+    def _finish_restarts(self, _cancelled: threading.Event) -> None:
         grace_s = self._takeover.launch.plan.shutdown_grace_s
         self._all.executor.shutdown(grace_s, self._in_a_hurry)
+
+    def _start_held_down(self, cancelled: threading.Event) -> None:
         held_down.start_all(self._all.live, self._all.machine.clock, cancelled)
 
     def _end_children(self, cancelled: threading.Event) -> None:

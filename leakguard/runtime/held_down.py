@@ -8,7 +8,7 @@ from leakguard.core.errors import LeakguardError, UsageError
 from leakguard.core.instant import Clock
 from leakguard.core.linked import dependencies, entry_of
 from leakguard.core.plan import Plan
-from leakguard.core.state import FlightStage, State
+from leakguard.core.state import FlightStage, ServiceState, State
 from leakguard.drivers.base import RestartOrder
 from leakguard.runtime.live import Live
 
@@ -17,13 +17,18 @@ log = logging.getLogger("leakguard.held_down")
 _DOWN = frozenset({FlightStage.STOPPING, FlightStage.DOWN})
 
 
+def _is_down(service: ServiceState) -> bool:
+    """Whether it is stopped for another one, or was ordered to start and does not run yet."""
+    flight = service.record.flight
+    if flight is None:
+        return False
+    to_come = flight.stage is FlightStage.ACTING and service.sample is None
+    return flight.stage in _DOWN or (bool(flight.for_service) and to_come)
+
+
 def held_down(state: State, rules: Rules) -> tuple[str, ...]:
     """Give the services that are stopped for another one's restart, in the order of their start."""
-    found = [
-        name
-        for name, service in state.services.items()
-        if service.record.flight is not None and service.record.flight.stage in _DOWN
-    ]
+    found = [name for name, service in state.services.items() if _is_down(service)]
     return tuple(sorted(found, key=lambda n: (len(dependencies(rules.services, entry_of(n))), n)))
 
 

@@ -68,7 +68,7 @@ class Ledger:
     """Whose health gate failed, as which process."""
     ran: dict[str, int] = field(default_factory=dict)
     """What ran when the step before looked."""
-    ended: dict[str, Instant] = field(default_factory=dict)
+    last_end: dict[str, Instant] = field(default_factory=dict)
     """When the last restart in each group was over."""
     tries: dict[str, int] = field(default_factory=dict)
     """How often each dependent was ordered to start."""
@@ -86,6 +86,12 @@ class Ledger:
     def under_way(self) -> set[str]:
         """Give the restarts that have not come to their end, or whose dependents have not."""
         return {*self.open, *self.along.values()}
+
+    def ended(self, plant: Plant) -> None:
+        """Nothing is left down that only leakguard would start; its children end with it."""
+        for name, unit in plant.units.items():
+            left = unit.held_down and unit.kind is not Kind.CHILD and name not in self.given_up
+            _hold(not left, f"{name} was left down at the end")
 
     def stop_failed(self, name: str) -> None:
         """Remember whom nobody can wait for."""
@@ -185,7 +191,7 @@ class Ledger:
         """Remember when a group was last disturbed."""
         group = plant.rules_of(name).group
         if group is not None:
-            self.ended[group.name] = at
+            self.last_end[group.name] = at
 
     def decided(self, plant: Plant, inputs: Inputs, made: Step, event: Event) -> None:
         """Hold a decision to its cause, to groups, breaker and dependencies."""
@@ -271,7 +277,7 @@ class Ledger:
             well = {n for n in members if self.is_well(plant, n, made.at)}
             left = well - taken
             _hold(left == well or len(left) >= group.min_healthy, f"only {left} are left")
-            last = self.ended.get(group.name)
+            last = self.last_end.get(group.name)
             _hold(last is None or self.ago(made.at, last) >= group.stagger_s, "too soon")
 
     def is_well(self, plant: Plant, name: str, now: Instant) -> bool:

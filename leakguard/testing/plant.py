@@ -23,6 +23,7 @@ from leakguard.core.inbox import Outcome, OutcomeKind, Request
 from leakguard.core.policy import ServiceRules
 from leakguard.core.sample import Absent, Incarnation, Reading, Snapshot
 from leakguard.core.state import ServiceRecord, State
+from leakguard.runtime.held_down import held_down
 from leakguard.runtime.restore import restore
 from leakguard.store.base import Saved
 from leakguard.store.loading import LEAP
@@ -59,6 +60,10 @@ class Watch(Protocol):
 
     def step(self, plant: "Plant", inputs: Inputs, made: Step) -> None:
         """Look at one step that was written down, before its actions are carried out."""
+        ...
+
+    def ended(self, plant: "Plant") -> None:
+        """Hear that leakguard has ended as it should."""
         ...
 
     def stop_failed(self, name: str) -> None:
@@ -103,30 +108,70 @@ class Plant:
 
     def look(self, *requests: Request, after_s: float = 0.0, only: tuple[str, ...] = ()) -> None:
         """Let time pass, read everything or `only` some, and deal with one tick."""
-        inputs, made = self._tick(requests, after_s, only)
+        self.clock.advance(after_s)
+        names = tuple(self.units) if self._begins or not only else only
+        self._take(*self._tick(names, requests))
         self._begins = False
-        self.watch.step(self, inputs, made)
-        self.state = made.state
-        self.disk |= {record.name: record for record in made.records}
-        self.queue += made.actions
 
     def die_in_tick(self, *requests: Request) -> None:
         """Kill leakguard after it has decided and before it has written that down."""
-        self._tick(requests, 1.0, ())
+        self.clock.advance(1.0)
+        self._tick(tuple(self.units), requests)
         self.crash()
 
+    def end(self) -> None:
+        """End leakguard as it should: what is down is started, what else is not begun is given up.
+
+        Its children end with it.
+        """
+        for action in self.queue:
+            if isinstance(action, StopService):
+                self.watch.stop_failed(action.service)
+            starts = isinstance(action, StartService)
+            kind = self._carry_out(action, "done") if starts else OutcomeKind.FAILED
+            if not isinstance(action, CheckHealth):
+                self.mail.append(self._outcome(action, kind))
+        self._last_tick()
+        self._start_held_down()
+        self._last_tick()
+        for name in [n for n, unit in self.units.items() if unit.kind is Kind.CHILD]:
+            self._end(name)
+        self._last_tick()
+        self.crash()
+        self.watch.ended(self)
+
+    def _start_held_down(self) -> None:
+        for name in held_down(self.state, Rules(services=self.rules, detectors={})):
+            self.revive(name)
+
+    def _last_tick(self) -> None:
+        flying = tuple(n for n, s in self.state.services.items() if s.record.flight)
+        self._take(*self._tick(flying, ending=True))
+        self.queue.clear()
+
     def _tick(
-        self, requests: tuple[Request, ...], after_s: float, only: tuple[str, ...]
+        self, names: tuple[str, ...], requests: tuple[Request, ...] = (), *, ending: bool = False
     ) -> tuple[Inputs, Step]:
-        now = self.clock.advance(after_s)
-        names = self.units if self._begins or not only else only
+        now = self.clock.now()
         readings = tuple(self._reading(name) for name in names)
         for reading in readings:
             self.units[reading.service].seen = reading
         mail, self.mail = tuple(self.mail), []
-        snapshot = Snapshot(at=now, readings=readings)
-        inputs = Inputs(now=now, snapshot=snapshot, outcomes=mail, requests=requests)
+        inputs = Inputs(
+            now=now,
+            snapshot=Snapshot(at=now, readings=readings),
+            outcomes=mail,
+            requests=requests,
+            ending=ending,
+        )
         return inputs, step(self.state, inputs, Rules(services=self.rules, detectors={}))
+
+    def _take(self, inputs: Inputs, made: Step) -> None:
+        """Write a step down, and hand out what it wants done."""
+        self.watch.step(self, inputs, made)
+        self.state = made.state
+        self.disk |= {record.name: record for record in made.records}
+        self.queue += made.actions
 
     def answer(self, which: int, how: str) -> None:
         """Let the executor deal with one of its actions: done, silent, failed, lost or half."""

@@ -2,9 +2,9 @@
 
 Eight services of six entries on three kinds of drivers: four workers in a group, and a shop of four
 that stand on each other, some of which may be in the group, too. Random lives: people, schedules,
-thresholds, deaths, acts that are slow, fail, are lost or half done, leakguard killed (also before
-it has written a decision down, and while a command of its goes on), the clock set, the machine
-asleep or started anew. `Ledger` keeps a book of its own and holds every step to it.
+thresholds, deaths, acts that are slow, fail, are lost or half done, leakguard ended or killed (also
+before it has written a decision down, and while a command of its goes on), the clock set, the
+machine asleep or started anew. `Ledger` keeps a book of its own and holds every step to it.
 """
 
 from collections.abc import Callable
@@ -79,6 +79,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("stubborn"), st.sampled_from(sorted(NEEDS)), st.integers(2, 6)),
     st.tuples(st.just("glance"), st.lists(NAMES, min_size=1, max_size=3, unique=True)),
     st.tuples(st.just("crash")),
+    st.tuples(st.sampled_from(["crash", "end"])),
     st.tuples(st.just("cut"), NAMES, WHAT),
     st.tuples(st.just("drift"), st.integers(0, 5)),
     st.sampled_from(CLOCKS + SLEEPS),
@@ -144,6 +145,7 @@ DEEDS: dict[str, Callable[..., None]] = {
     "glance": lambda plant, names: plant.look(after_s=5.0, only=tuple(names)),
     "sleep": lambda plant, after_s: plant.look(after_s=after_s),
     "crash": Plant.crash,
+    "end": Plant.end,
     "cut": lambda plant, name, what: plant.die_in_tick(request(plant, name, what)),
     "drift": Plant.drift,
     "reboot": Plant.reboot,
@@ -272,13 +274,19 @@ DB_ENDS_IN_ITS_RESTART: Life = [
     ("answer", 0, "half"),
     ("answer", 0, "failed"),
 ]
+ENDED_WHILE_DEPENDENTS_START: Life = [
+    ("ask", "db", "restart"),
+    *[("answer", 0, "done")] * 5,
+    ("end",),
+]
 
 
 @example(terms=USUAL, life=CLOCK_BEHIND_AFTER_A_REBOOT)
 @example(terms=USUAL, life=CLOCK_SET_BACK_AFTER_A_REBOOT)
 @example(terms=replace(USUAL, min_healthy=3), life=ILL_AFTER_AN_ATTEMPT_THAT_DID_NOTHING)
 @example(terms=replace(USUAL, min_healthy=0, db=Kind.CHILD), life=DB_ENDS_IN_ITS_RESTART)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(terms=replace(USUAL, gate_s=None), life=ENDED_WHILE_DEPENDENTS_START)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(terms=TERMS, life=LIVES)
 def test_groups_breakers_and_dependencies_hold(terms: Terms, life: Life) -> None:
     """No life breaks a promise; and when it calms down, all that was begun comes to its end."""

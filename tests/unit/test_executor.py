@@ -451,6 +451,38 @@ def test_a_start_waits_for_the_stop_before_it_and_cuts_it_short(bench: Bench) ->
     assert driver.verbs == ["stop", "start"]
 
 
+def test_a_start_that_waits_for_its_turn_is_carried_out_at_the_end(bench: Bench) -> None:
+    """Nobody else would start what leakguard has stopped."""
+    driver = bench.drivers["a"] = ScriptedDriver(hold=True)
+    driver.ignores_cancel = True
+    bench.executor.submit(stop_of(bench))
+    assert driver.began.wait(PATIENCE_S)
+    bench.executor.submit(start_of(bench))
+
+    def stop_ends() -> bool:
+        driver.release.set()
+        return False
+
+    assert bench.executor.shutdown(PATIENCE_S, stop_ends) == ()
+    assert driver.verbs == ["stop", "start"]
+    assert [bench.outcome().kind for _ in range(2)] == [OutcomeKind.DONE] * 2
+
+
+def test_a_start_that_has_no_turn_by_the_end_is_given_up(bench: Bench) -> None:
+    """The next daemon reads that it was ordered."""
+    driver = bench.drivers["a"] = ScriptedDriver(hold=True, managed=True)
+    driver.ignores_cancel = True
+    bench.executor.submit(stop_of(bench))
+    assert driver.began.wait(PATIENCE_S)
+    bench.executor.submit(start_of(bench))
+    assert bench.executor.shutdown(0.0) == ("a",)
+    refused = bench.outcome()
+    assert (refused.action_id, refused.kind) == ("s-2", OutcomeKind.FAILED)
+    driver.release.set()
+    assert bench.outcome().action_id == "s-1"
+    assert driver.verbs == ["stop"]
+
+
 def test_a_stop_that_comes_too_late_is_not_begun(bench: Bench) -> None:
     """Its restart was given up by then."""
     driver, late = ScriptedDriver(), stop_of(bench)
