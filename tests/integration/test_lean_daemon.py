@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,26 @@ HEAVY = {
     "textual",
     "yaml",
 }
+
+RARE = {
+    "ctypes",
+    "decimal",
+    "difflib",
+    "fractions",
+    "jeepney",
+    "psutil",
+    "redis",
+    "statistics",
+    "xmlrpc",
+}
+"""What only a rare question or an entry of its own needs: imported where that is, in a function."""
+
+PLUGINS = {
+    "drivers": {"signal"},
+    "notifiers": {"slack", "webhook"},
+    "targets": {"cmdline", "pidfile"},
+}
+"""What the plan below names. A module beside it that is shared begins with an underscore."""
 
 DAEMON = """
 import contextlib, json, os, sys
@@ -104,10 +125,9 @@ def plan(folder: Path, pid: int) -> Plan:
     )
 
 
-def test_the_daemon_never_imports_what_only_the_configuration_needs(
-    tmp_path: Path, watched: int
-) -> None:
-    """A daemon that sampled, served, scheduled, rehearsed and sent has no heavy library."""
+@pytest.fixture
+def seen(tmp_path: Path, watched: int) -> dict[str, Any]:
+    """What a daemon that sampled, served, scheduled, rehearsed and sent says of itself."""
     fd = memory_file(Launch(plan=plan(tmp_path, watched), options=Options(log_level="off")))
     try:
         done = subprocess.run(
@@ -119,9 +139,23 @@ def test_the_daemon_never_imports_what_only_the_configuration_needs(
         )
     finally:
         os.close(fd)
-    seen = json.loads(done.stdout)
+    return dict(json.loads(done.stdout))
+
+
+def test_the_daemon_never_imports_what_it_does_not_need(seen: dict[str, Any]) -> None:
+    """It has no library that only the configuration needs, and none that few ever need."""
     packages = {name.partition(".")[0] for name in seen["modules"]}
-    assert (seen["sampled"], packages & HEAVY) == (1, set())
+    assert (seen["sampled"], packages & (HEAVY | RARE)) == (1, set())
+
+
+@pytest.mark.parametrize("kind", PLUGINS)
+def test_the_daemon_imports_only_the_plugins_that_are_configured(
+    kind: str, seen: dict[str, Any]
+) -> None:
+    """A plug-in that the plan does not name costs nothing."""
+    prefix = f"leakguard.{kind}."
+    loaded = {n.removeprefix(prefix) for n in seen["modules"] if n.startswith(prefix)}
+    assert {name for name in loaded if name[0] != "_"} - {"base"} == PLUGINS[kind]
 
 
 def test_health_needs_the_standard_library_alone(tmp_path: Path) -> None:
