@@ -1,7 +1,8 @@
-"""`dataclass` of the standard library, whose frozen classes take a third less memory.
+"""`dataclass` of the standard library, whose classes take up to half less memory.
 
-The library writes two methods for each of them that refuse a change, and with slots these keep the
-class alive that it was made from: 5 kB a class, a MiB in the daemon. Here all share one of each.
+The library writes each class what is the same for all: a `repr`, and for frozen ones two methods
+that refuse a change, which with slots keep the class alive that it was made from. Here all share
+one of each: 7 kB less a class, a MiB and a half in the daemon.
 """
 
 import dataclasses
@@ -15,10 +16,19 @@ else:
         """Make a class of values, as `dataclasses.dataclass` does."""
         if cls is None:
             return lambda cls: dataclass(cls, **options)
-        made = dataclasses.dataclass(cls, **options)
+        shown = options.get("repr", True) and "__repr__" not in vars(cls)
+        made = dataclasses.dataclass(cls, **{**options, "repr": False})
+        if shown:
+            made.__repr__ = _shown
         if options.get("frozen"):
             made.__setattr__, made.__delattr__ = _no_assignment, _no_deletion
         return made
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401  any dataclass
+    known = (field.name for field in dataclasses.fields(value) if field.repr)
+    fields = ", ".join(f"{name}={getattr(value, name)!r}" for name in known)
+    return f"{type(value).__qualname__}({fields})"
 
 
 def _no_assignment(_value: object, name: str, _new: object) -> NoReturn:
