@@ -87,6 +87,7 @@ def _make_lab(image: Path, tree: Path, site: Path) -> None:
         shutil.copytree(REPOSITORY / "leakguard", lab / "leakguard", ignore=less)
         shutil.copytree(HERE / "guest", lab / "tests/vm/guest", ignore=less)
         shutil.copytree(REPOSITORY / "tests/workloads", lab / "tests/workloads", ignore=less)
+        shutil.copytree(REPOSITORY / "config", lab / "config")
         gcc: list[str | Path] = [
             "gcc",
             "-O1",

@@ -13,6 +13,7 @@ PACKAGES = (
     "dbus-user-session",
     "kmod",
     "libpam-systemd",
+    "polkitd",
     "procps",
     "python3",
     "systemd",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 EVERY_S = 0.01
+CATCH_UP_S = 0.1
 PIECE_BYTES = 64 * 1024  # below the allocator's mmap threshold: resident memory grows evenly
 
 
@@ -38,7 +39,7 @@ def grow(kept: list[bytes], size_bytes: int) -> None:
 
 
 def leak(options: argparse.Namespace, stop: threading.Event) -> None:
-    """Grow at the rate, catching up after a stall, until the bound or `stop`."""
+    """Grow at the rate until the bound or `stop`, catching up after a stall unless `--steady`."""
     kept: list[bytes] = []
     grow(kept, options.start)
     print(f"ready {os.getpid()}", flush=True)  # noqa: T201  whoever started it waits for this
@@ -48,6 +49,9 @@ def leak(options: argparse.Namespace, stop: threading.Event) -> None:
     while not stop.wait(EVERY_S):
         elapsed_s = time.monotonic() - began  # noqa: TID251  as above
         due = min(int(elapsed_s * options.rate), options.to - options.start)
+        lost_s = (due - grown) / options.rate - CATCH_UP_S
+        if options.steady and lost_s > 0:
+            began, due = began + lost_s, grown + int(CATCH_UP_S * options.rate)
         grow(kept, due - grown)
         grown = max(due, grown)
 
@@ -95,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--rate", type=size, default=size("4MiB"), metavar="SIZE", help="a second")
     add("--to", type=size, required=True, metavar="SIZE", help="grow no further than this")
+    add("--steady", action="store_true", help="a stall is lost, not caught up with")
     add("--start", type=size, default=0, metavar="SIZE", help="taken at once")
     add("--delay", type=float, default=0.0, metavar="SECONDS", help="before the leak begins")
     add("--life", type=float, default=300.0, metavar="SECONDS", help="end after this, always")

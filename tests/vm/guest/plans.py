@@ -1,9 +1,20 @@
 """What each boot plays."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from tests.vm.guest import group_cases, host_cases, product, quiet, swap, swap_cases, watched
+from tests.vm.guest import (
+    group_cases,
+    host_cases,
+    product,
+    quiet,
+    shipped,
+    swap,
+    swap_cases,
+    units,
+    watched,
+)
 from tests.vm.guest.case import Case
 from tests.vm.guest.lab import Lab
 from tests.vm.guest.play import play
@@ -66,6 +77,16 @@ def watching(lab: Lab) -> None:
     watched.overcommit(lab)
 
 
+def under_systemd(lab: Lab) -> None:
+    """Systemd restarts units for leakguard."""
+    for case in (units.together, units.limits, shipped.play):
+        name = f"{case.__module__.rpartition('.')[2]}-{case.__name__}"
+        began = time.monotonic()
+        fields = case()
+        lasted_s = round(time.monotonic() - began, 1)
+        lab.channel.send("unit", case=name, lasted_s=lasted_s, log=lab.log.lines(), **fields)
+
+
 PLANS: dict[str, Callable[[Lab], None]] = {
     "memory": memory,
     "groups": groups,
@@ -73,4 +94,5 @@ PLANS: dict[str, Callable[[Lab], None]] = {
     "panic": panic,
     "guard": guard,
     "watching": watching,
+    "units": under_systemd,
 }
