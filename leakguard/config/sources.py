@@ -160,8 +160,13 @@ def _files(main: str | None, cwd: Path) -> list[str]:
     folder = os.path.join(os.path.dirname(main), "conf.d")  # noqa: PTH118, PTH120  keeps the path as it was written
     try:
         parts = sorted(p.name for p in (cwd / folder).iterdir() if p.suffix in (".yaml", ".yml"))
-    except OSError:
+    except FileNotFoundError:
         parts = []
+    except OSError as error:
+        if not os.access(cwd / main, os.R_OK):
+            return [main]  # reading it says why
+        fix = "let leakguard list it, or remove it"
+        raise ConfigError(f"{folder}: {error.strerror} - {fix}") from error
     return [main, *(f"{folder}/{name}" for name in parts if not name.startswith("."))]
 
 

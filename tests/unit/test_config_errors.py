@@ -430,3 +430,15 @@ def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
     assert problems(tmp_path, "\n".join(lines)) == [
         "config.yaml: it nests too deeply, or contains itself - unfold it"
     ]
+
+
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_a_conf_d_that_cannot_be_listed_is_told(tmp_path: Path, kind: str) -> None:
+    """What is in it would be missing without a word."""
+    (tmp_path / "config.yaml").write_text("services: {a: {target: {pid: 1}}}")
+    if kind == "file":
+        (tmp_path / "conf.d").write_text("")
+    else:
+        (tmp_path / "conf.d").symlink_to("conf.d")
+    with pytest.raises(ConfigError, match=r"^conf\.d: .* - let leakguard list it, or remove it$"):
+        load("config.yaml", environ={}, cwd=tmp_path, secrets="")
