@@ -20,6 +20,8 @@ else:
         made = dataclasses.dataclass(cls, **{**options, "repr": False})
         if shown:
             made.__repr__ = _shown
+        if options.get("slots") and not options.get("weakref_slot") and "__weakref__" in vars(made):
+            del made.__weakref__  # up to Python 3.11.2 it is that of the class from before slots
         if options.get("frozen"):
             made.__setattr__, made.__delattr__ = _no_assignment, _no_deletion
         return made

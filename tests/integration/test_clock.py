@@ -121,7 +121,7 @@ def minutes(daemon: Daemon) -> list[str]:
 @pytest.fixture
 def scheduled(tmp_path: Path, clock: SetClock) -> Iterator[Daemon]:
     """A daemon with a schedule of every minute, which runs and has its service running."""
-    clock.set_before_minute(0)
+    clock.set_before_minute(0, by_s=15)  # leakguard runs by then
     service = leaker(tmp_path / "s", forecast=False, schedule={"cron": "* * * * *"})
     service["restart"]["grace"] = "0s"
     with Daemon(tmp_path, {"services": {"timed": service}}, env=clock.env) as daemon:
