@@ -166,8 +166,9 @@ def restarts_left(record: ServiceRecord, rules: ServiceRules, now: Instant) -> i
 def remember(
     record: ServiceRecord, reason: str, rules: ServiceRules, at: Instant
 ) -> tuple[RestartRecord, ...]:
-    """Give the restarts to keep, with a new one: all that the breaker counts, and a few more."""
-    kept = max(KEPT_RESTARTS, rules.guards.max_restarts + 1)
+    """Give the restarts to keep, with a new one: all that its breaker and the budget count."""
+    budget = rules.guards.budget.max_restarts if rules.guards.budget is not None else 0
+    kept = max(KEPT_RESTARTS, rules.guards.max_restarts + 1, budget + 1)
     return (*record.restarts, RestartRecord(at=at, reason=reason))[-kept:]
 
 

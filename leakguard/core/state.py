@@ -246,8 +246,8 @@ class ServiceRecord:
     rate_told: int = 0
     """Restarts within a day, when people were last told of them together."""
     settled_bytes: int | None = None
-    """What the present run held when it was first seen, and then once it had settled; None where
-    nobody saw it start."""
+    """What the present run started with: what it held once it no longer rose, before that what it
+    held less what it still rises; None where nobody saw it start, or one look says too little."""
     rounds: tuple[Round, ...] = ()
     """The last runs in a row that restarts for their memory ended, oldest first."""
     futility: Futility | None = None

@@ -105,3 +105,13 @@ def test_a_budget_that_was_taken_away_is_no_problem_any_more(*, gone: bool) -> N
         several.rules = many(None).rules
     several.look()
     assert bool(several.state.own.problems) is not gone
+
+
+def test_one_service_alone_may_spend_it() -> None:
+    """All of its restarts that count are remembered, also where its own breaker counts few."""
+    several = many(40)
+    several.rules = {
+        name: replace(rules, guards=replace(rules.guards, max_restarts=4, per_s=5.0))
+        for name, rules in several.rules.items()
+    }
+    assert [grow(several, "a") for _ in range(41)] == [["a"]] * 40 + [[]]
